@@ -1,0 +1,15 @@
+// The door between Python and the native core: types in, types out, nothing else.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "core/cpu.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+NB_MODULE(_native, m) {
+    m.doc() = "Native core: kernel tiers, thread pool, programs.";
+    m.def("built_tiers", &outpace::built_tiers, "Kernel tiers compiled into this build, fastest first.");
+    m.def("supported_tiers", &outpace::supported_tiers, "Kernel tiers this CPU can run, fastest first.");
+}

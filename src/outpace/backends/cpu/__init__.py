@@ -1,0 +1,1 @@
+"""Plans run by native kernels on the CPU."""

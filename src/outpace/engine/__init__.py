@@ -1,0 +1,1 @@
+"""Time: who runs when, with which memory."""

@@ -1,0 +1,1 @@
+"""The narrow waist: verbs, plans, passes."""
