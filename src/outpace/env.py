@@ -17,10 +17,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
         "The folder that fetched models are kept in.",
         "`$XDG_CACHE_HOME/outpace`, or `~/.cache/outpace`",
     ),
-    "OUTPACE_TIER": ("Force the CPU tier: `avx512`, `avx2` or `portable`.", "the widest the CPU has"),
+    "OUTPACE_TIER": ("Force the CPU tier: `avx512`, `avxvnni`, `avx2` or `portable`.", "the widest the CPU has"),
     "OUTPACE_THREADS": ("How many threads compute, from 1 up.", "chosen from the CPU"),
 }
-TIERS = ("avx512", "avx2", "portable")
+TIERS = ("avx512", "avxvnni", "avx2", "portable")
 
 
 @dataclass(frozen=True)

