@@ -1,0 +1,137 @@
+"""The sampler of one request: logits and a position in, a token out, nothing kept between calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from outpace.errors import ConfigError
+from outpace.sampling import transforms
+from outpace.sampling.params import SamplingParams
+from outpace.sampling.polynomials import F32, exp_scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A chosen token with what the model itself thought of it.
+
+    Log-probabilities are those of the raw logits: no bias, penalty, filter or temperature is in them.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class _Chooser(Protocol):
+    """What the twin and the native sampler both are."""
+
+    def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
+        """Return a token, or raise for a row without one."""
+
+    def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]:
+        """Return (largest logit, sum of e^(logit - largest), the ids of the `count` largest)."""
+
+
+class Sampler:
+    """Chooses tokens for one request. Pure: the same call gives the same token, however often it is made.
+
+    Args:
+        params: the request's settings.
+        n_vocab: V, the length of every row of logits.
+        tier: native kernel tier; None takes the fastest this CPU has. Every tier gives the same tokens.
+        reference: use the numpy twin, as happens too where the native module is not built.
+
+    Raises:
+        ConfigError: `logit_bias` names a token outside the vocabulary.
+
+    Cost: microseconds a call, growing with V; greedy least, penalties and logit bias add a copy of the row.
+    """
+
+    def __init__(
+        self, params: SamplingParams, n_vocab: int, tier: str | None = None, *, reference: bool = False
+    ) -> None:
+        for token, _ in params.logit_bias:
+            if token >= n_vocab:
+                raise ConfigError("logit_bias", token, f"token ids from 0 to {n_vocab - 1}")
+        self.params = params
+        self.n_vocab = n_vocab
+        self.needs_history = params.needs_history
+        self._chooser: _Chooser = Twin(params, n_vocab)
+        if not reference:
+            self._chooser = _native_chooser(params, n_vocab, tier) or self._chooser
+        self._choose = self._chooser.choose
+
+    def choose(self, logits: F32, position: int, recent: Sequence[int] = ()) -> int:
+        """Return the token at `position`.
+
+        Args:
+            logits: float32 [V], contiguous (a row of a larger array will do), as the model wrote them.
+            position: index in the text of the token being chosen; with the seed, the key of the noise.
+            recent: the tokens before it, the latest last; read only if `needs_history`.
+
+        Raises:
+            BackendError: a logit is NaN.
+            RequestError: every token is masked, or `recent` holds an id outside the vocabulary.
+        """
+        return self._choose(logits, position, recent if self.needs_history else ())
+
+    def choose_with_logprobs(self, logits: F32, position: int, recent: Sequence[int] = ()) -> Choice:
+        """Return the token at `position` with its log-probability and the `params.logprobs` likeliest tokens.
+
+        Arguments and errors are those of `choose`. Log-probabilities are of the raw logits (`Choice`).
+        """
+        token = self.choose(logits, position, recent)
+        best, total, ids = self._chooser.partition(logits, self.params.logprobs or 0)
+        log_total = math.log(total)
+
+        def logprob(i: int) -> float:
+            x = float(logits[i])
+            return -log_total if x == best else x - best - log_total
+
+        return Choice(token, logprob(token), tuple((i, logprob(i)) for i in ids))
+
+
+class Twin:
+    """The sampler in numpy: slow, and the definition of what the native one returns."""
+
+    def __init__(self, params: SamplingParams, n_vocab: int) -> None:
+        self.params, self.n_vocab = params, n_vocab
+
+    def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
+        """Return a token (see `transforms.choose`)."""
+        if logits.shape != (self.n_vocab,) or logits.dtype != np.float32:
+            raise ValueError(f"logits are {logits.dtype} {logits.shape}; expected float32 ({self.n_vocab},)")
+        return transforms.choose(logits, self.params, position, recent)
+
+    def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]:
+        """Return (largest logit, sum of e^(logit - largest), the ids of the `count` largest).
+
+        Token v is added, in float64, to lane v % 16 in order of v; lanes combine as halves: 0+8, ..., then 0+4, ...
+        """
+        best = logits.max()
+        top = np.lexsort((np.arange(len(logits)), -logits))[:count].tolist()
+        if best == np.inf:
+            return math.inf, float(np.count_nonzero(logits == best)), top
+        terms = np.zeros((-(-len(logits) // 16), 16), np.float64)
+        with np.errstate(over="ignore"):
+            terms.reshape(-1)[: len(logits)] = exp_scaled(logits - best, 0)
+        lanes = np.add.accumulate(terms, axis=0)[-1]
+        while len(lanes) > 1:
+            lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+        return float(best), float(lanes[0]), top
+
+
+class _NativeModule(Protocol):
+    """The part of `outpace._native` used here."""
+
+    def supported_tiers(self) -> list[str]: ...
+    def Sampler(self, tier: str, n_vocab: int, **settings: object) -> _Chooser: ...  # noqa: N802
+
+
+def _native_chooser(params: SamplingParams, n_vocab: int, tier: str | None) -> _Chooser | None:
+    return None
