@@ -6,8 +6,125 @@
 
 namespace outpace {
 
+// Output rows in a tile of packed weights, and values that share one activation scale.
+constexpr int kTileRows = 16;
+constexpr int kBlock = 32;
+
+// Weight types with kernels of their own; the numbers are GGML's.
+enum WeightType : int {
+    kF32 = 0,
+    kF16 = 1,
+    kQ4_0 = 2,
+    kQ4_1 = 3,
+    kQ5_0 = 6,
+    kQ5_1 = 7,
+    kQ8_0 = 8,
+    kQ4_K = 12,
+    kQ5_K = 13,
+    kQ6_K = 14,
+    kBF16 = 30,
+};
+
+// What one block of 32 int8 activations needs beside its values.
+struct BlockScale {
+    float d;      // value = d * q
+    float ds;     // d * sum(q)
+    int32_t n8;   // -8 * sum(q): the offset of unsigned weights, as the start of an integer sum
+    int32_t n8a;  // the same over the first 16 values
+};
+
+// Rows of activations: int8 with scales for quantised weights, float for the others.
+struct Activations {
+    const int8_t* q;       // [T][row_stride]
+    const BlockScale* s;   // [T][row_stride / 32]
+    const float* x;        // [T][row_stride]
+    size_t row_stride;     // values from one row to the next; a multiple of 32
+};
+
+// y[t, r] = sum_k w[r, k] x[t, k] (+ bias[r]) (+ residual[t, r]) for the rows of tiles [tile_begin, tile_end).
+struct LinearArgs {
+    const uint8_t* tiles;
+    size_t tile_bytes;
+    int n_rows, n_cols;
+    Activations act;
+    int T;
+    float* out;              // [T][out_stride]
+    size_t out_stride;       // at least n_rows rounded up to 16
+    const float* residual;   // [T][out_stride], or null; may be `out`
+    const float* bias;       // [n_rows rounded up to 16], or null
+};
+
+// One layer of the KV cache: pages of 64 positions; see attention.h for the layout.
+struct KVLayer {
+    uint8_t* pages;
+    size_t page_bytes;
+    int n_kv_heads, head_dim;
+    int kv_type;  // kF16 or kQ8_0
+};
+
+// The rows of one sequence in a step.
+struct SegmentView {
+    int start;       // position of the first row
+    int n_rows;
+    int first_row;   // index of that row in the step
+    const int32_t* pages;
+};
+
+// Queries of one kv head against one sequence's cache.
+struct AttentionArgs {
+    KVLayer kv;
+    SegmentView segment;
+    const float* q;     // [T][q_stride]: H heads of head_dim, already turned and scaled
+    size_t q_stride;
+    int n_heads;
+    float* out;         // [T][q_stride]
+    float* partial;     // split mode: [row][head][chunk][head_dim + 2], else null
+    int partial_chunks;  // chunks a row has room for
+    float* scratch;     // attention_scratch_floats(head_dim)
+};
+
+struct RopeArgs {
+    const float* cos_sin;  // [T][dims]: cos of each pair, then sin of each pair
+    int dims;
+    int neox;
+};
+
+struct SampleArgs;
+struct SampleOut;
+
 struct Kernels {
     const char* tier;
+
+    // Bytes of one tile of 16 rows by n_cols; 0 when the type has no kernel or n_cols does not suit it.
+    size_t (*tile_bytes)(int type, int n_cols);
+    // Packs 16 rows of GGUF blocks, row_bytes apart (n_rows of them real, the rest zero), into one tile.
+    void (*pack_tile)(int type, const uint8_t* rows, size_t row_bytes, int n_rows, int n_cols, uint8_t* tile);
+    // Unpacks one row of a tile to floats.
+    void (*unpack_row)(int type, const uint8_t* tile, int row, int n_cols, float* out);
+    void (*linear)(int type, const LinearArgs& args, int tile_begin, int tile_end);
+
+    void (*quantize)(const float* x, int n, int8_t* q, BlockScale* s);
+    // out = x / rms(x) * w
+    void (*rms_norm)(const float* x, const float* w, int n, float eps, float* out);
+    void (*swiglu)(const float* gate, const float* up, int n, float* out);
+    void (*silu)(const float* x, int n, float* out);
+    void (*add)(const float* x, const float* y, int n, float* out);
+    void (*mul)(const float* x, const float* y, int n, float* out);
+    void (*scale)(const float* x, float factor, int n, float* out);
+    // Turns one head by its row's angles and multiplies it by factor; rope.cos_sin is the row's own, or null.
+    void (*rope_head)(const float* x, int head_dim, RopeArgs rope, float factor, float* out);
+
+    void (*kv_write)(const KVLayer& kv, uint8_t* page, int offset, int head, const float* k, const float* v);
+    // Chunks [chunk_begin, chunk_end) of every row of the kv head; see attention.h.
+    void (*attention)(const AttentionArgs& args, int kv_head, int row_begin, int row_end, int chunk_begin,
+                      int chunk_end);
+    // Combines one row's partial results, chunk by chunk in order.
+    void (*attention_combine)(const float* partial, int n_chunks, int head_dim, float* out);
+
+    // Sum of n bytes read once, for measuring read bandwidth.
+    uint64_t (*read_bytes)(const uint8_t* p, size_t n);
+    // Runs n rounds of 64 integer products of 64 bytes; returns the multiply-adds done.
+    uint64_t (*integer_rounds)(uint64_t n, int32_t* sink);
 };
 
 }  // namespace outpace

@@ -1,0 +1,186 @@
+// Packed weights: how each quantised type lies in a tile of 16 rows, and how it is unpacked.
+//
+// A tile is one run of blocks along k. Inside a block, byte 4 r + j of a 64-byte vector belongs to row r and value
+// 4 i + j of "quad" i; a block (or sub-block) of 32 values is eight quads. Weights are unsigned; the offset of a signed
+// type is taken back by the integer start value, which comes from the activations' sums. All sums are exact.
+//
+//   type   bytes a block of 16 rows                                  bits a weight
+//   Q4_0   4 vectors (low nibbles quads 0-3, high 4-7), 16 f16 d     4.5
+//   Q4_1   the same, 16 f16 d, 16 f16 m                              5
+//   Q5_0/1 as Q4, then 1 vector of high bits (bit i for quad i)      5.5 / 6
+//   Q8_0   8 vectors (value + 128), 16 f16 d                         8.5
+//   Q4_K   32 vectors (low nibbles sub-block 2 c, high 2 c + 1), 16 f16 d, 16 f16 dmin, 192 bytes of 6-bit scales
+//   Q5_K   the same with 8 vectors of high bits (bit s for sub-block s)
+//   Q6_K   32 vectors of low nibbles, 16 of 2-bit highs, 16 x 16 int8 scales, 16 f16 d
+//
+// Source of the unpacked formats: ggml's block definitions (GGUF specification).
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/simd_u8.h"
+
+namespace outpace {
+namespace {
+
+// Factors of one sub-block of 32 for 16 rows: w = d * q - m (or + m); the second half has its own d in Q6_K.
+struct Factors {
+    f32x16 d, m;
+};
+
+struct NoPrepared {};
+
+// Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: blocks of 32 values.
+template <bool HighBit, bool Min>
+struct Simple4 {
+    static constexpr int kValues = 32, kSubs = 1;
+    static constexpr bool kWide = false, kHalves = false, kMin = Min;
+    static constexpr int kOffsetShift = Min ? -1 : (HighBit ? 1 : 0);  // offset 8 << shift; -1 for none
+    static constexpr size_t kHigh = 256, kScales = HighBit ? 320 : 256;
+    static constexpr size_t kBytes = kScales + (Min ? 64 : 32);
+    using Prepared = NoPrepared;
+
+    static OUTPACE_INLINE Prepared prepare(const uint8_t*) { return {}; }
+    template <int S, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+        const u8x64 v = load_u8x64(block + 64 * (I % 4));
+        const u8x64 q = I < 4 ? low_nibbles(v) : high_nibbles(v);
+        if constexpr (!HighBit) return q;
+        return bits_or(q, bits_and(shift_right<I - 4>(load_u8x64(block + kHigh)), 0x10));
+    }
+    template <int S>
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&) {
+        const auto* scale = reinterpret_cast<const uint16_t*>(block + kScales);
+        return {load_f16(scale), Min ? load_f16(scale + 16) : zero()};
+    }
+};
+
+struct Simple8 {
+    static constexpr int kValues = 32, kSubs = 1;
+    static constexpr bool kWide = true, kHalves = false, kMin = false;
+    static constexpr int kOffsetShift = 4;
+    static constexpr size_t kScales = 512, kBytes = 544;
+    using Prepared = NoPrepared;
+
+    static OUTPACE_INLINE Prepared prepare(const uint8_t*) { return {}; }
+    template <int S, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+        return load_u8x64(block + 64 * I);
+    }
+    template <int S>
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&) {
+        return {load_f16(reinterpret_cast<const uint16_t*>(block + kScales)), zero()};
+    }
+};
+
+// Q4_K and Q5_K: 256 values in eight sub-blocks with 6-bit scales and minima.
+template <bool HighBit>
+struct Super45 {
+    static constexpr int kValues = 256, kSubs = 8;
+    static constexpr bool kWide = false, kHalves = false, kMin = true;
+    static constexpr int kOffsetShift = -1;
+    static constexpr size_t kHigh = 2048, kScales = HighBit ? 2560 : 2048, kBytes = kScales + 64 + 192;
+    // scale[s][row], minimum[s][row]
+    struct Prepared {
+        alignas(64) uint8_t scale[128], minimum[128];
+        f32x16 d, dmin;
+    };
+
+    // The twelve scale bytes lie as three vectors of [4][16 rows]: s0-3 | m0-3 | (s4-7 low, m4-7 low), top bits shared.
+    static OUTPACE_INLINE Prepared prepare(const uint8_t* block) {
+        Prepared p;
+        const auto* f = reinterpret_cast<const uint16_t*>(block + kScales);
+        p.d = load_f16(f);
+        p.dmin = sub(zero(), load_f16(f + 16));
+        const u8x64 a = load_u8x64(block + kScales + 64), b = load_u8x64(block + kScales + 128),
+                    c = load_u8x64(block + kScales + 192);
+        store_u8x64(p.scale, bits_and(a, 0x3f));
+        store_u8x64(p.minimum, bits_and(b, 0x3f));
+        store_u8x64(p.scale + 64, bits_or(low_nibbles(c), bits_and(shift_right<2>(a), 0x30)));
+        store_u8x64(p.minimum + 64, bits_or(high_nibbles(c), bits_and(shift_right<2>(b), 0x30)));
+        return p;
+    }
+    template <int S, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+        const u8x64 v = load_u8x64(block + 512 * (S / 2) + 64 * I);
+        const u8x64 q = S % 2 == 0 ? low_nibbles(v) : high_nibbles(v);
+        if constexpr (!HighBit) return q;
+        return bits_or(q, bits_and(shift_right<S - 4>(load_u8x64(block + kHigh + 64 * I)), 0x10));
+    }
+    template <int S>
+    static OUTPACE_INLINE Factors factors(const uint8_t*, const Prepared& p) {
+        return {mul(p.d, load_u8(p.scale + 16 * S)), mul(p.dmin, load_u8(p.minimum + 16 * S))};
+    }
+};
+
+// Q6_K: 256 values, 16 scales of 16 values each; d and m of Factors are the scales of the two halves.
+struct Super6 {
+    static constexpr int kValues = 256, kSubs = 8;
+    static constexpr bool kWide = false, kHalves = true, kMin = false;
+    static constexpr int kOffsetShift = 2;
+    static constexpr size_t kHigh = 2048, kScales = 3072, kD = 3328, kBytes = 3360;
+    struct Prepared {
+        f32x16 d;
+    };
+
+    static OUTPACE_INLINE Prepared prepare(const uint8_t* block) {
+        return {load_f16(reinterpret_cast<const uint16_t*>(block + kD))};
+    }
+    // Sub-block S = 4 n + s of half n: low bits in vector 16 n + 8 (s & 1) + i, nibble s >> 1; high bits 2 s of 8 n + i.
+    template <int S, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+        constexpr int n = S / 4, s = S % 4;
+        const u8x64 v = load_u8x64(block + 64 * (16 * n + 8 * (s & 1) + I));
+        const u8x64 q = s < 2 ? low_nibbles(v) : high_nibbles(v);
+        return bits_or(q, bits_and(shift_right<2 * s - 4>(load_u8x64(block + kHigh + 64 * (8 * n + I))), 0x30));
+    }
+    template <int S>
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared& p) {
+        const auto* scale = reinterpret_cast<const int8_t*>(block + kScales + 32 * S);
+        return {mul(p.d, load_i8(scale)), mul(p.d, load_i8(scale + 16))};
+    }
+};
+
+using Q4_0 = Simple4<false, false>;
+using Q4_1 = Simple4<false, true>;
+using Q5_0 = Simple4<true, false>;
+using Q5_1 = Simple4<true, true>;
+using Q8_0 = Simple8;
+using Q4_K = Super45<false>;
+using Q5_K = Super45<true>;
+using Q6_K = Super6;
+
+// Sixteen rows of unquantised weights: [k][16].
+struct F32 {
+    static constexpr size_t kValueBytes = 4;
+    static OUTPACE_INLINE f32x16 column(const uint8_t* p) { return load(reinterpret_cast<const float*>(p)); }
+};
+struct F16 {
+    static constexpr size_t kValueBytes = 2;
+    static OUTPACE_INLINE f32x16 column(const uint8_t* p) { return load_f16(reinterpret_cast<const uint16_t*>(p)); }
+};
+struct BF16 {
+    static constexpr size_t kValueBytes = 2;
+    static OUTPACE_INLINE f32x16 column(const uint8_t* p) { return load_bf16(reinterpret_cast<const uint16_t*>(p)); }
+};
+
+// Calls f with the format of a type; `otherwise` for a type that has none.
+template <class Quantised, class Plain, class Otherwise>
+OUTPACE_INLINE auto with_format(int type, Quantised&& quantised, Plain&& plain, Otherwise&& otherwise) {
+    switch (type) {
+        case kQ4_0: return quantised(Q4_0{});
+        case kQ4_1: return quantised(Q4_1{});
+        case kQ5_0: return quantised(Q5_0{});
+        case kQ5_1: return quantised(Q5_1{});
+        case kQ8_0: return quantised(Q8_0{});
+        case kQ4_K: return quantised(Q4_K{});
+        case kQ5_K: return quantised(Q5_K{});
+        case kQ6_K: return quantised(Q6_K{});
+        case kF32: return plain(F32{});
+        case kF16: return plain(F16{});
+        case kBF16: return plain(BF16{});
+        default: return otherwise();
+    }
+}
+
+}  // namespace
+}  // namespace outpace

@@ -1,0 +1,141 @@
+// Sixty-four unsigned bytes on every tier, and the product that the whole engine stands on: byte 4 r + j of the
+// weights times byte j of four activations, summed over j into 32-bit lane r.
+#pragma once
+
+#include "kernels/simd.h"
+
+namespace outpace {
+namespace {
+
+template <int N>
+struct Index {
+    static constexpr int value = N;
+};
+
+// Calls f(Index<0>), ..., f(Index<N - 1>): a loop whose counter is a constant.
+template <int N, int I = 0, class F>
+OUTPACE_INLINE void unroll(F&& f) {
+    if constexpr (I < N) {
+        f(Index<I>{});
+        unroll<N, I + 1>(f);
+    }
+}
+
+#if defined(__AVX512F__)
+
+struct u8x64 {
+    __m512i v;
+};
+OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+OUTPACE_INLINE void store_u8x64(uint8_t* p, u8x64 a) { _mm512_storeu_si512(p, a.v); }
+OUTPACE_INLINE u8x64 bits_and(u8x64 a, uint8_t mask) {
+    return {_mm512_and_si512(a.v, _mm512_set1_epi8(static_cast<char>(mask)))};
+}
+OUTPACE_INLINE u8x64 bits_or(u8x64 a, u8x64 b) { return {_mm512_or_si512(a.v, b.v)}; }
+// Shifts each pair of bytes; the caller masks what crosses over. Negative N shifts left.
+template <int N>
+OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
+    if constexpr (N >= 0)
+        return {_mm512_srli_epi16(a.v, N)};
+    else
+        return {_mm512_slli_epi16(a.v, -N)};
+}
+// Exact for any unsigned bytes (Wide) and here also for the narrow ones.
+template <bool Wide>
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(four))};
+}
+
+#elif defined(__AVX2__)
+
+struct u8x64 {
+    __m256i a, b;
+};
+OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+OUTPACE_INLINE void store_u8x64(uint8_t* p, u8x64 x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), x.b);
+}
+OUTPACE_INLINE u8x64 bits_and(u8x64 x, uint8_t mask) {
+    const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
+    return {_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+OUTPACE_INLINE u8x64 bits_or(u8x64 x, u8x64 y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+template <int N>
+OUTPACE_INLINE u8x64 shift_right(u8x64 x) {
+    if constexpr (N >= 0)
+        return {_mm256_srli_epi16(x.a, N), _mm256_srli_epi16(x.b, N)};
+    else
+        return {_mm256_slli_epi16(x.a, -N), _mm256_slli_epi16(x.b, -N)};
+}
+#if defined(__AVXVNNI__)
+template <bool Wide>
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    const __m256i x = _mm256_set1_epi32(four);
+    return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x), _mm256_dpbusd_avx_epi32(sum.b, w.b, x)};
+}
+#else
+OUTPACE_INLINE __m256i dot4_half(__m256i sum, __m256i w, __m256i x) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+// maddubs saturates pairs at 16 bits: weights below 128 cannot reach that; wider ones go in two parts.
+template <bool Wide>
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    const __m256i x = _mm256_set1_epi32(four);
+    if constexpr (Wide) {
+        const u8x64 low = bits_and(w, 0x7f), high = bits_and(w, 0x80);
+        sum = {dot4_half(sum.a, low.a, x), dot4_half(sum.b, low.b, x)};
+        return {dot4_half(sum.a, high.a, x), dot4_half(sum.b, high.b, x)};
+    }
+    return {dot4_half(sum.a, w.a, x), dot4_half(sum.b, w.b, x)};
+}
+#endif
+
+#else
+
+struct u8x64 {
+    uint8_t v[64];
+};
+OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) {
+    u8x64 out;
+    std::memcpy(out.v, p, 64);
+    return out;
+}
+OUTPACE_INLINE void store_u8x64(uint8_t* p, u8x64 a) { std::memcpy(p, a.v, 64); }
+OUTPACE_INLINE u8x64 bits_and(u8x64 a, uint8_t mask) {
+    for (uint8_t& x : a.v) x &= mask;
+    return a;
+}
+OUTPACE_INLINE u8x64 bits_or(u8x64 a, u8x64 b) {
+    for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
+    return a;
+}
+// Within each byte; the vector tiers let bits cross between bytes, but callers mask those away.
+template <int N>
+OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
+    for (uint8_t& x : a.v) x = static_cast<uint8_t>(N >= 0 ? x >> (N < 0 ? 0 : N) : x << (N < 0 ? -N : 0));
+    return a;
+}
+template <bool Wide>
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
+    for (int r = 0; r < 16; ++r)
+        for (int j = 0; j < 4; ++j) sum.v[r] += static_cast<int32_t>(w.v[4 * r + j]) * a[j];
+    return sum;
+}
+
+#endif
+
+OUTPACE_INLINE u8x64 low_nibbles(u8x64 a) { return bits_and(a, 0x0f); }
+OUTPACE_INLINE u8x64 high_nibbles(u8x64 a) { return bits_and(shift_right<4>(a), 0x0f); }
+
+}  // namespace
+}  // namespace outpace
