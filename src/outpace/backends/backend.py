@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from outpace.gguf.file import GGUFFile
 from outpace.graph.plan import Plan
 from outpace.graph.step import Step, StepResult
-from outpace.gguf.file import GGUFFile
 
 
 @dataclass(frozen=True, slots=True)
