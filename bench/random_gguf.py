@@ -52,6 +52,8 @@ def random_blocks(rng: np.random.Generator, kind: GGMLType, n: int, std: float) 
     scale, offset = _scale_and_offset(kind, std)
     # Scales differ by block within 0.75 to 1.25, as in a trained model no two are alike.
     spread = rng.random((n, 1), np.float32) * np.float32(0.5) + np.float32(0.75)
+    if offset_at is None:  # a signed step has one more value below 0 than above: signs of both kinds keep the mean 0
+        spread *= rng.integers(0, 2, (n, 1)).astype(np.float32) * 2 - 1
     blocks[:, scale_at : scale_at + 2] = (spread * np.float32(scale)).astype("<f2").view(np.uint8)
     if offset_at is not None:
         blocks[:, offset_at : offset_at + 2] = (spread * np.float32(offset)).astype("<f2").view(np.uint8)

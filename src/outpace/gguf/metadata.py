@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outpace.errors import ModelFileError
-from outpace.gguf.cursor import Cursor, texts
+from outpace.gguf import strings
+from outpace.gguf.cursor import Cursor
 from outpace.gguf.types import FLOAT_TYPES, INTEGER_TYPES, NUMPY_TYPE, ValueType
 
 MAX_KEYS = 16384
@@ -190,12 +191,10 @@ class Metadata(Mapping[str, Any]):
         return items[0].item() if entry.count is None else items
 
     def _strings(self, key: builtins.str, entry: Entry) -> tuple[builtins.str, ...]:
-        raw = texts(self._view, entry.start, entry.count or 0)
         try:
-            return tuple([text.decode() for text in raw])
+            return strings.decode(self._view[entry.start : entry.end], entry.count or 0)
         except UnicodeDecodeError as error:
-            index = raw.index(error.object)
-            self._fail(key, f"string {index} of {entry.count} is not UTF-8 ({error.reason})")
+            self._fail(key, f"the string {error.object!r:.80} is not UTF-8 ({error.reason})")
 
     def _preview(self, entry: Entry) -> builtins.str:
         if entry.count is not None:
