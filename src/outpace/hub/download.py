@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import re
 import ssl
@@ -57,22 +58,11 @@ class Client:
             # Credentials are for this server alone, not for one that it redirects to.
             add = request.add_unredirected_header if name.lower() == "authorization" else request.add_header
             add(name, value)
-        handlers: list[urllib.request.BaseHandler] = [
-            urllib.request.HTTPSHandler(context=self._context(parts.hostname))
-        ]
+        context = _context(self.cert, is_trusted=parts.hostname in self.trusted_hosts)
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
         if self.proxy:
             handlers.append(urllib.request.ProxyHandler({"http": self.proxy, "https": self.proxy}))
         return cast(IO[bytes], urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_s))
-
-    def _context(self, host: str | None) -> ssl.SSLContext:
-        if self.cert and Path(self.cert).is_dir():
-            context = ssl.create_default_context(capath=self.cert)
-        else:
-            context = ssl.create_default_context(cafile=self.cert or None)
-        if host in self.trusted_hosts:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 @dataclass(frozen=True)
@@ -160,6 +150,18 @@ def redacted(url: str) -> str:
     """Return an address without its user, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+@functools.cache
+def _context(cert: str, *, is_trusted: bool) -> ssl.SSLContext:
+    if cert and Path(cert).is_dir():
+        context = ssl.create_default_context(capath=cert)
+    else:
+        context = ssl.create_default_context(cafile=cert or None)
+    if is_trusted:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _size(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
@@ -30,8 +31,25 @@ class _Remote:
     etag: str
     size_bytes: int
 
+    @property
+    def sha256(self) -> str:
+        """The file's checksum, or empty where the hub gives another kind."""
+        return self.etag if _SHA256.fullmatch(self.etag) else ""
 
-def fetch(source: HubSource, cache: Path, expected: Expected, client: Client, progress: Progress) -> Path:
+    @property
+    def tag(self) -> str:
+        """A name for these very bytes."""
+        return re.sub(r"[^0-9A-Za-z]", "", self.etag)
+
+
+def fetch(
+    source: HubSource,
+    cache: Path,
+    expected: Expected,
+    client: Client,
+    progress: Progress,
+    endpoint: str | None = None,
+) -> Path:
     """Bring a file, or all parts of a split one, into the cache and return the path of the first.
 
     Args:
@@ -40,11 +58,13 @@ def fetch(source: HubSource, cache: Path, expected: Expected, client: Client, pr
         expected: What is known of the file beforehand; a split file's parts have the hub's word alone.
         client: How to reach the servers that hold the bytes.
         progress: Called as bytes arrive.
+        endpoint: Address of the hub; None for HF_ENDPOINT, or the public one.
 
     Raises:
         FetchError: The hub does not have the file or does not give it, or a checksum is wrong.
         ResourceError: The disk is too full.
     """
+    place_of = partial(hf_hub_url, f"{source.owner}/{source.repo}", endpoint=endpoint)
     files = source.files()
     targets = [source.path(cache, file) for file in files]
     revision = source.revision
@@ -53,16 +73,21 @@ def fetch(source: HubSource, cache: Path, expected: Expected, client: Client, pr
             known = expected if len(files) == 1 else Expected()
             if known.is_met(target):
                 continue
-            remote = _ask(source, file, revision)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remote = _ask(source, file, revision, place_of(file, revision=revision))
             revision = remote.commit  # all parts from one commit, whatever is pushed meanwhile
-            _bring(source, file, remote, target, known.sha256, client, progress)
+            token = get_token()
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            download = Download(place_of(file, revision=revision), file, remote.size_bytes, headers)
+            with_hash = known.sha256 or remote.sha256
+            _bring(source, download, part_of(target, remote.tag), target, with_hash, client, progress)
     return targets[0]
 
 
-def _ask(source: HubSource, file: str, revision: str) -> _Remote:
+def _ask(source: HubSource, file: str, revision: str, url: str) -> _Remote:
     repo = f"{source.owner}/{source.repo}"
     try:
-        found = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision))
+        found = get_hf_file_metadata(url)
     except GatedRepoError as error:
         raise FetchError(
             f"{source}: {repo} asks to accept its terms on its page and to log in with `hf auth login`"
@@ -74,7 +99,7 @@ def _ask(source: HubSource, file: str, revision: str) -> _Remote:
     except EntryNotFoundError as error:
         raise FetchError(f"{source}: {repo} has no file {file} at {revision}") from error
     # The hub library's HTTP library differs by version, and so do the classes of its errors.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise FetchError(f"{source}: the hub cannot be asked: {_first_line(error)}") from error
     if found.commit_hash is None or found.etag is None:
         raise FetchError(f"{source}: the server at {found.location} does not speak the hub's protocol")
@@ -82,23 +107,17 @@ def _ask(source: HubSource, file: str, revision: str) -> _Remote:
 
 
 def _bring(
-    source: HubSource, file: str, remote: _Remote, target: Path, sha256: str, client: Client, progress: Progress
+    source: HubSource, download: Download, part: Path, target: Path, sha256: str, client: Client, progress: Progress
 ) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(target, re.sub(r"[^0-9A-Za-z]", "", remote.etag))
-    url = hf_hub_url(f"{source.owner}/{source.repo}", file, revision=remote.commit)
-    require_space(f"fetching {file}", target.parent, remote.size_bytes - (part.stat().st_size if part.exists() else 0))
-    token = get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    download = Download(url, file, remote.size_bytes, headers)
+    kept = part.stat().st_size if part.exists() else 0
+    require_space(f"fetching {download.what}", target.parent, download.total_bytes - kept)
     download.into(part, client, progress)
-    found = sha256_of(part)
-    expected = sha256 or (remote.etag if _SHA256.fullmatch(remote.etag) else found)
-    try:
-        require_sha256(str(source), found, expected)
-    except FetchError:
-        part.unlink()
-        raise
+    if sha256:
+        try:
+            require_sha256(str(source), sha256_of(part), sha256)
+        except FetchError:
+            part.unlink()
+            raise
     place(part, target)
     drop_parts(target)
 
