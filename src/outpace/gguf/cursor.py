@@ -14,6 +14,11 @@ _U64 = struct.Struct("<Q")
 _CHECK_BYTES = 1 << 16  # text is checked in pieces, so that checking a long string allocates little
 
 
+def shown(name: str) -> str:
+    """Return a name as a sentence can hold it: cut off where it is very long."""
+    return name if len(name) <= 100 else f"{name[:97]}..."
+
+
 class Cursor:
     """Reads little-endian values forward through a buffer.
 
@@ -67,19 +72,22 @@ class Cursor:
         return n
 
     def text(self, what: str, limit: int) -> str:
-        """Read a short string: a 64-bit length, then that many bytes of UTF-8.
+        """Read a name: a 64-bit length, then that many bytes of UTF-8.
 
         Raises:
-            ModelFileError: Longer than `limit` or than the file, or not UTF-8.
+            ModelFileError: Longer than `limit` or than the file, not UTF-8, or not printable on one line.
         """
         n = self.u64(f"the length of {what}")
         if n > limit:
             self.fail(f"{what} is {n} bytes long; the limit is {limit}")
         start = self.skip(n, what)
         try:
-            return str(self.view[start : self.at], "utf-8")
+            name = str(self.view[start : self.at], "utf-8")
         except UnicodeDecodeError as error:
             self.fail(f"{what} at byte {start} is not UTF-8 ({error.reason})")
+        if not name.isprintable():
+            self.fail(f"{what} at byte {start} holds characters that cannot be printed: {shown(repr(name))}")
+        return name
 
     def skip_text(self, what: str) -> int:
         """Step over a string of any length, checking that it is UTF-8, and return where its bytes begin."""

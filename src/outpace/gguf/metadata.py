@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from outpace.errors import ModelFileError
 from outpace.gguf import strings
-from outpace.gguf.cursor import Cursor
+from outpace.gguf.cursor import Cursor, shown
 from outpace.gguf.types import FLOAT_TYPES, INTEGER_TYPES, NUMPY_TYPE, ValueType
 
 MAX_KEYS = 16384
@@ -80,7 +80,7 @@ class Metadata(Mapping[str, Any]):
         return self._value(key, self._entries[key])
 
     def __repr__(self) -> builtins.str:
-        lines = [f"  {key}: {entry.type_name}{self._preview(entry)}" for key, entry in self._entries.items()]
+        lines = [f"  {shown(key)}: {entry.type_name}{self._preview(entry)}" for key, entry in self._entries.items()]
         return "\n".join([f"Metadata({len(self)} keys)", *lines])
 
     def entry(self, key: builtins.str) -> Entry:
@@ -206,11 +206,11 @@ class Metadata(Mapping[str, Any]):
 
     def _fail_missing(self, key: builtins.str, expected: builtins.str) -> NoReturn:
         near = get_close_matches(key, self._entries, n=3, cutoff=0.6)
-        hint = f"; near it: {', '.join(near)}" if near else ""
+        hint = f"; near it: {', '.join(map(shown, near))}" if near else ""
         self._fail(key, f"the key is missing (expected {expected}){hint}")
 
     def _fail(self, key: builtins.str, problem: builtins.str) -> NoReturn:
-        raise ModelFileError(self._path, problem, f"metadata '{key}'")
+        raise ModelFileError(self._path, problem, f"metadata '{shown(key)}'")
 
 
 def read_metadata(cursor: Cursor, n_keys: builtins.int) -> Metadata:
@@ -223,8 +223,8 @@ def read_metadata(cursor: Cursor, n_keys: builtins.int) -> Metadata:
     for index in range(n_keys):
         key = cursor.text(f"metadata key {index}", MAX_KEY_BYTES)
         if key in entries:
-            cursor.fail("the key occurs twice", f"metadata '{key}'")
-        entries[key] = _read_entry(cursor, f"metadata '{key}'")
+            cursor.fail("the key occurs twice", f"metadata '{shown(key)}'")
+        entries[key] = _read_entry(cursor, f"metadata '{shown(key)}'")
     return Metadata(cursor.path, cursor.view, entries)
 
 
