@@ -1,0 +1,128 @@
+"""Pages of KV memory: who holds which, which full ones can be shared, which may be dropped."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TypeAlias
+
+from outpace.engine.sequence import Sequence
+from outpace.graph.step import PAGE
+
+# Identity of the text up to the end of a page's predecessor, and the page's own tokens: equal only for equal text,
+# because an identity is given out once. The empty text is 0.
+_Key: TypeAlias = tuple[int, tuple[int, ...]]
+
+
+def pages_for(n_positions: int) -> int:
+    """Return how many pages hold that many positions."""
+    return -(-n_positions // PAGE)
+
+
+class Memory:
+    """The pages of one executable.
+
+    A page is free (holds nothing), held (by one sequence or, if full, by several), or idle: full, held by nobody,
+    kept for a sequence that begins with the same text until its room is needed. Idle pages go least recently used
+    first. Only positions that are never written again are shared: pages full of committed tokens.
+    """
+
+    def __init__(self, n_pages: int) -> None:
+        self.n_pages = n_pages
+        self._free = list(range(n_pages - 1, -1, -1))
+        self._idle: OrderedDict[int, None] = OrderedDict()
+        self._holders = [0] * n_pages
+        self._keys: list[_Key | None] = [None] * n_pages
+        self._contents = [0] * n_pages
+        self._pages: dict[_Key, int] = {}
+        self._last_content = 0
+
+    @property
+    def n_available(self) -> int:
+        """Pages that can be had now: free and idle ones."""
+        return len(self._free) + len(self._idle)
+
+    def grow(self, sequence: Sequence, n_positions: int) -> bool:
+        """Give a sequence the pages for so many positions; give none and return False if there are too few."""
+        needed = -(-n_positions // PAGE)
+        held = sequence.n_pages
+        if needed <= held:
+            return True
+        if needed - held > self.n_available:
+            return False
+        for i in range(held, needed):
+            sequence.pages[i] = self._take()
+        sequence.n_pages = needed
+        return True
+
+    def share(self, sequence: Sequence) -> None:
+        """Give a sequence the pages that already hold the text it would compute next.
+
+        At least its last token is left to be computed, for the logits.
+        """
+        tokens = sequence.tokens
+        while sequence.n_cached == sequence.n_pages * PAGE and sequence.n_cached + PAGE < len(tokens):
+            start = sequence.n_cached
+            page = self._pages.get((sequence.content, tuple(tokens[start : start + PAGE])))
+            if page is None:
+                return
+            self._hold(page)
+            sequence.pages[sequence.n_pages] = page
+            sequence.n_pages += 1
+            sequence.n_full = sequence.n_pages
+            sequence.content = self._contents[page]
+            sequence.n_cached += PAGE
+            sequence.n_shared += PAGE
+
+    def commit(self, sequence: Sequence, n: int) -> None:
+        """Keep `n` more positions of a sequence; pages they fill can be shared from now on."""
+        sequence.n_cached += n
+        while (sequence.n_full + 1) * PAGE <= sequence.n_cached:
+            self._fill(sequence)
+
+    def drop(self, sequence: Sequence) -> None:
+        """Take all pages from a sequence; full ones become idle, the end of the text going first."""
+        for i in range(sequence.n_pages - 1, -1, -1):
+            self._release(int(sequence.pages[i]))
+        sequence.n_pages = sequence.n_full = sequence.content = sequence.n_cached = 0
+
+    def _fill(self, sequence: Sequence) -> None:
+        i = sequence.n_full
+        page = int(sequence.pages[i])
+        key = (sequence.content, tuple(sequence.tokens[i * PAGE : (i + 1) * PAGE]))
+        known = self._pages.get(key)
+        if known is None:
+            self._last_content += 1
+            self._pages[key], self._keys[page], self._contents[page] = page, key, self._last_content
+        else:
+            # Another sequence has computed the same: hold its page instead of a copy.
+            self._hold(known)
+            self._release(page)
+            sequence.pages[i] = page = known
+        sequence.n_full = i + 1
+        sequence.content = self._contents[page]
+
+    def _take(self) -> int:
+        if self._free:
+            page = self._free.pop()
+        else:
+            page, _ = self._idle.popitem(last=False)
+            key = self._keys[page]
+            assert key is not None
+            del self._pages[key]
+            self._keys[page] = None
+        self._holders[page] = 1
+        return page
+
+    def _hold(self, page: int) -> None:
+        if self._holders[page] == 0:
+            del self._idle[page]
+        self._holders[page] += 1
+
+    def _release(self, page: int) -> None:
+        self._holders[page] -= 1
+        if self._holders[page]:
+            return
+        if self._keys[page] is None:
+            self._free.append(page)
+        else:
+            self._idle[page] = None

@@ -1,0 +1,108 @@
+"""Who runs in the next step with how many tokens: integers only."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from outpace.engine.memory import Memory, pages_for
+from outpace.engine.sequence import Sequence
+
+
+class Turn(NamedTuple):
+    """A sequence's part in the next step.
+
+    Attributes:
+        sequence: Who.
+        n_known: How many of its uncommitted tokens.
+        is_last: Whether those are all of them, so that a token will be chosen.
+    """
+
+    sequence: Sequence
+    n_known: int
+    is_last: bool
+
+
+class Scheduler:
+    """First come, first served; decoding goes before prompts, and prompts fill up the step in chunks.
+
+    A sequence runs when there is memory for its tokens and a page more for everyone who runs. Where memory runs out
+    all the same, the sequence that came last gives up its pages, waits at the head of the line and is recomputed.
+
+    State: `waiting` and `running`, both in order of arrival.
+    """
+
+    def __init__(self, memory: Memory, max_rows: int, max_running: int) -> None:
+        self.memory = memory
+        self.max_rows, self.max_running = max_rows, max_running
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.n_preempted = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a new sequence at the end of the line."""
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out and its pages back, wherever it is."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        self.memory.drop(sequence)
+
+    def next(self) -> list[Turn]:
+        """Return the turns of the next step; none if nobody is there. Their pages are theirs already."""
+        if self.waiting:
+            self._admit()
+        n_preempted = self.n_preempted
+        turns: list[Turn] = []
+        prompts: list[Sequence] = []
+        room = self.max_rows
+        for sequence in tuple(self.running):
+            if len(sequence.tokens) - sequence.n_cached > 1:
+                prompts.append(sequence)
+            elif room and self._reserve(sequence, 1):
+                turns.append(Turn(sequence, 1, True))
+                room -= 1
+        for sequence in prompts:
+            if not room:
+                break
+            if sequence not in self.running:
+                continue
+            # Since it was admitted another sequence may have computed what it needs next.
+            self.memory.share(sequence)
+            n_left = len(sequence.tokens) - sequence.n_cached
+            n = min(n_left, room)
+            if self._reserve(sequence, n):
+                turns.append(Turn(sequence, n, n == n_left))
+                room -= n
+        if self.n_preempted != n_preempted:
+            # Who had a turn already may have had to give way to an earlier one since.
+            turns = [turn for turn in turns if turn.sequence in self.running]
+        return turns
+
+    def _reserve(self, sequence: Sequence, n_rows: int) -> bool:
+        """Get the pages for a sequence's next rows, from those who came later if need be; False if it gave way."""
+        if sequence.n_pages == 0 and sequence not in self.running:
+            return False
+        while not self.memory.grow(sequence, sequence.n_cached + n_rows):
+            last = self.running.pop()
+            self.memory.drop(last)
+            self.waiting.appendleft(last)
+            self.n_preempted += 1
+            if last is sequence:
+                return False
+        return True
+
+    def _admit(self) -> None:
+        """Let those in who are first in line and fit."""
+        while self.waiting and len(self.running) < self.max_running:
+            sequence = self.waiting[0]
+            self.memory.share(sequence)
+            needed = pages_for(len(sequence.tokens)) - sequence.n_pages
+            promised = sum(pages_for(len(each.tokens)) - each.n_pages for each in self.running) + len(self.running)
+            if self.running and needed + promised > self.memory.n_available:
+                self.memory.drop(sequence)
+                return
+            self.running.append(self.waiting.popleft())

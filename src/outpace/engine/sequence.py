@@ -1,0 +1,149 @@
+"""One sequence: its tokens, how far they are committed, where their pages are, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from outpace.engine.metrics import DraftRecord
+from outpace.graph.step import PAGE, Logits, PageTable
+from outpace.speculate.drafter import Draft, Drafter
+
+if TYPE_CHECKING:
+    from outpace.engine.output import Output
+    from outpace.sampling.params import SamplingParams
+    from outpace.sampling.sampler import Choice, Sampler
+
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+
+# Who a token came from, where nobody drafted it.
+PLAIN = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the engine.
+
+    Attributes:
+        tokens: The prompt, at least one token.
+        sampling: How tokens are chosen.
+        max_tokens: Most tokens to write; None for as many as the context holds.
+        stop: Texts that end the answer; they are not part of it.
+        ignore_eos: Go on past the tokens that end a text.
+    """
+
+    tokens: tuple[int, ...]
+    sampling: SamplingParams
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+class Sequence:
+    """A request's life in the engine; only the engine changes it.
+
+    Attributes:
+        request: What was asked.
+        tokens: Prompt and output; the token chosen last is here before it is in the cache.
+        n_prompt: How many of them are the prompt.
+        most_tokens: Length at which it ends.
+        n_cached: Committed positions: the cache holds tokens[:n_cached].
+        pages: Page table, large enough for `most_tokens`; the first `n_pages` entries count.
+        n_full: Pages at its front that are full and known to the memory's index; `content` says what is in them.
+        n_shared: Positions that were found in the cache instead of being computed.
+        sources: For each token of the output the name of the drafter that guessed it, or `PLAIN`.
+        choices: For each token of the output its log-probabilities, where they were asked for.
+        output: Its text.
+        drafter: Guesses ahead of it; has observed `n_observed` of its tokens.
+        record: How its drafts fared.
+        finish_reason: Why it ended; None while it lives.
+        started_s, first_s, ended_s: When its first step began, its first token came, and it ended (perf_counter).
+    """
+
+    __slots__ = (
+        "_choose",
+        "_window",
+        "choices",
+        "content",
+        "drafter",
+        "ended_s",
+        "finish_reason",
+        "first_s",
+        "most_tokens",
+        "n_cached",
+        "n_full",
+        "n_observed",
+        "n_pages",
+        "n_prompt",
+        "n_shared",
+        "output",
+        "pages",
+        "record",
+        "request",
+        "sources",
+        "started_s",
+        "tokens",
+    )
+
+    def __init__(self, request: Request, sampler: Sampler, drafter: Drafter, output: Output, most_tokens: int) -> None:
+        self.request = request
+        self.tokens = list(request.tokens)
+        self.n_prompt = len(self.tokens)
+        self.most_tokens = most_tokens
+        self.n_cached = 0
+        self.pages: PageTable = np.zeros(-(-most_tokens // PAGE), np.int32)
+        self.n_pages = self.n_full = self.content = self.n_shared = 0
+        self.sources: list[str] = []
+        self.choices: list[Choice] = []
+        self.output = output
+        self.drafter = drafter
+        self.n_observed = 0
+        self.record = DraftRecord()
+        self.finish_reason: FinishReason | None = None
+        self.started_s = self.first_s = self.ended_s = 0.0
+        last_n = request.sampling.repeat_last_n
+        self._window = 0 if not sampler.needs_history else most_tokens if last_n < 0 else last_n
+        self._choose = sampler.choose if request.sampling.logprobs is None else self._recorded(sampler)
+
+    def chooser(self, draft: list[int], logits: Logits, first_row: int) -> Callable[[int], int]:
+        """Return what `accept` asks: the token that row i of this sequence chooses, as plain decoding would.
+
+        Args:
+            draft: The guesses after its last token.
+            logits: float32 [W, V] of the step.
+            first_row: Row of its last known token; those of its draft follow.
+        """
+        choose, position, window = self._choose, len(self.tokens), self._window
+        if not window:
+            return lambda i: choose(logits[first_row + i], position + i)
+        recent = self.tokens[-window:]
+        return lambda i: choose(logits[first_row + i], position + i, [*recent, *draft[:i]][-window:])
+
+    def _recorded(self, sampler: Sampler) -> Callable[..., int]:
+        """Return a `choose` that keeps each choice's log-probabilities."""
+
+        def choose(*args: object) -> int:
+            choice = sampler.choose_with_logprobs(*args)  # type: ignore[arg-type]  # the arguments of `choose`
+            self.choices.append(choice)
+            return choice.token
+
+        return choose
+
+
+class Feed(NamedTuple):
+    """The tokens one sequence puts into one step: known ones, then guesses.
+
+    Attributes:
+        sequence: Whose they are.
+        known: Tokens from its first uncommitted one on.
+        draft: Guesses; only where `known` reaches its last token.
+        is_wanted: Whether `known` reaches its last token, so that logits are wanted.
+    """
+
+    sequence: Sequence
+    known: list[int]
+    draft: Draft
+    is_wanted: bool

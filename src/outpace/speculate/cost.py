@@ -1,0 +1,108 @@
+"""How long a step of each width takes here: measured at start-up, refined by every step that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# Widths measured at start-up; those between are interpolated, those beyond follow the last slope.
+WIDTHS = (1, 2, 4, 8, 16)
+
+# One measured step moves the common factor by this share of what it tells, and its own width's ratio by less.
+FACTOR_RATE, SHAPE_RATE = 0.1, 0.03
+
+# A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
+MOST_SURPRISE = 1.5
+
+# Before anything is measured, each row beyond the first is taken to add this share of a step.
+UNKNOWN_SLOPE = 0.15
+
+
+class StepCosts:
+    """Seconds of a step by the number of its rows.
+
+    State: a factor in seconds, common to all widths, that follows the machine's mood and the growing context quickly;
+    and a ratio for each of `WIDTHS`, which moves slowly. Choices of depth depend on the ratios alone.
+    """
+
+    def __init__(self, seconds: dict[int, float] | None = None) -> None:
+        """Start from measured seconds by width (all of them in `WIDTHS`), or from a guess."""
+        measured = seconds or {}
+        self._factor = measured.get(1, 0.0)
+        self._ratios = [1.0 + UNKNOWN_SLOPE * (width - 1) for width in WIDTHS]
+        if self._factor > 0:
+            for i, width in enumerate(WIDTHS):
+                if width in measured:
+                    self._ratios[i] = measured[width] / self._factor
+                elif i:
+                    # Not measured: go on from the width below as a guess would.
+                    self._ratios[i] = self._ratios[i - 1] + UNKNOWN_SLOPE * (width - WIDTHS[i - 1])
+        self._table: list[float] = []
+        self._smooth()
+
+    def __call__(self, width: int) -> float:
+        """Return the seconds of a step of `width` rows, all of them wanted (0 rows: nothing)."""
+        return self._factor * self.ratio(width)
+
+    def ratio(self, width: int) -> float:
+        """Return how many times a step of one row a step of `width` rows takes."""
+        table = self._table
+        if width < len(table):
+            return table[width]
+        last = len(table) - 1
+        return table[last] + (table[last] - table[last // 2]) / (last - last // 2) * (width - last)
+
+    def observe(self, width: int, seconds: float) -> None:
+        """Learn from a step that ran."""
+        if width > WIDTHS[-1]:
+            return
+        expected = self._factor * self._table[width]
+        if expected <= 0:
+            self._factor = seconds / self._table[width]
+            return
+        surprise = min(max(seconds / expected, 1 / MOST_SURPRISE), MOST_SURPRISE)
+        self._factor *= 1.0 + FACTOR_RATE * (surprise - 1.0)
+        if width == 1:
+            # Width 1 has the ratio 1 by definition: what it tells, the factor learns.
+            return
+        for i, known in enumerate(WIDTHS):
+            if known >= width:
+                break
+        step = 1.0 + SHAPE_RATE * (surprise - 1.0)
+        self._ratios[i] *= step
+        if WIDTHS[i] != width and i > 1:
+            self._ratios[i - 1] *= step
+        self._smooth()
+
+    def _smooth(self) -> None:
+        """Rebuild the table by width; a wider step never counts as cheaper than a narrower one."""
+        self._table = [0.0, 1.0]
+        low = 1.0
+        for i in range(1, len(WIDTHS)):
+            high = max(low, self._ratios[i])
+            gap = WIDTHS[i] - WIDTHS[i - 1]
+            self._table += [low + (high - low) * (j + 1) / gap for j in range(gap)]
+            low = high
+
+
+def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WIDTHS[-1]) -> StepCosts:
+    """Time steps of each width, the fastest of several runs each, within a budget.
+
+    Args:
+        run: Runs one step of that many rows, all wanted, and returns its seconds.
+        budget_s: No round of widths is begun that would end later than this; width 1 is measured in any case.
+        most: Widest step the executable takes.
+    """
+    run(1)
+    seconds: dict[int, float] = {1: run(1)}
+    spent = 2 * seconds[1]
+    while True:
+        before = spent
+        for width in WIDTHS:
+            guess = seconds.get(width, seconds[1] * (1.0 + UNKNOWN_SLOPE * (width - 1)))
+            if width > most or spent + guess > budget_s:
+                continue
+            took = run(width)
+            spent += took
+            seconds[width] = min(took, seconds.get(width, took))
+        if spent == before:
+            return StepCosts(seconds)

@@ -1,0 +1,168 @@
+"""How much of each draft is worth verifying: the most expected tokens for the expected time, zero included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from outpace.speculate.cost import StepCosts
+from outpace.speculate.drafter import Draft
+
+# Classes of confidence: tenths.
+CLASSES = 10
+
+# A drafter's own confidence counts as this many observations of its class; later evidence fades after `MEMORY`.
+TRUST, MEMORY = 8.0, 200.0
+
+# Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
+PROBE_SHARE = 0.005
+
+# A gain smaller than this is not worth the risk of a wrong estimate.
+MARGIN = 1.02
+
+
+# A token less likely than this to be kept is worth no row on any machine; no deeper one is looked at.
+HOPELESS = 0.05
+
+
+class Policy(Protocol):
+    """Decides each round how many tokens of each sequence's draft are verified."""
+
+    n_max: int
+
+    def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
+        """Return how many tokens of each draft to verify.
+
+        Args:
+            drafts: The draft of each decoding sequence; empty ones too, for those count as tokens that are coming.
+            n_rows: Rows of the step without any draft.
+            room: Most rows that may be added.
+        """
+
+    def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
+        """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
+
+    def timed(self, n_rows: int, seconds: float) -> None:
+        """Learn how long a step of `n_rows` decoding and verifying rows took."""
+
+
+class FixedDepth:
+    """Verify `n` tokens whenever there are as many, paying or not: for tests and benches."""
+
+    def __init__(self, n: int) -> None:
+        self.n_max = n
+
+    def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:  # noqa: ARG002
+        """Take up to n from each draft, in order, while there is room."""
+        chosen = []
+        for draft in drafts:
+            n = min(len(draft.tokens), self.n_max, room)
+            chosen.append(n)
+            room -= n
+        return chosen
+
+    def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
+        """Learn nothing."""
+
+    def timed(self, n_rows: int, seconds: float) -> None:
+        """Learn nothing."""
+
+
+class Calibration:
+    """What a drafter's confidence has turned out to mean: hits by class of confidence."""
+
+    def __init__(self) -> None:
+        self._hits = [(i + 0.5) / CLASSES * TRUST for i in range(CLASSES)]
+        self._tries = [TRUST] * CLASSES
+
+    def __call__(self, confidence: float) -> float:
+        """Return the chance that a token of this confidence is right."""
+        i = min(int(confidence * CLASSES), CLASSES - 1)
+        # The class says how far its members are off; within it they keep their order.
+        return min(max(confidence + self._hits[i] / self._tries[i] - (i + 0.5) / CLASSES, 0.0), 0.999)
+
+    def observe(self, confidence: float, hit: bool) -> None:
+        """Learn whether a token of this confidence was right."""
+        i = min(int(confidence * CLASSES), CLASSES - 1)
+        fade = 1.0 if self._tries[i] < MEMORY else 1.0 - 1.0 / MEMORY
+        self._tries[i] = self._tries[i] * fade + 1.0
+        self._hits[i] = self._hits[i] * fade + hit
+
+
+class AutoDepth:
+    """Verify as many tokens as raise expected tokens per expected second, over all sequences of the step together.
+
+    A token is kept only if all before it are, so its worth is the product of chances up to it. Rows of one step are
+    paid for together, so the candidates of all sequences are taken in order of worth, and the best prefix wins. Time
+    that prefill rows of the same step take is not the drafts' to pay; only what they add is.
+
+    What would not pay may be tried now and then out of a purse that fills with `PROBE_SHARE` of the time spent.
+
+    State: step costs, calibration of confidence, the purse.
+    """
+
+    def __init__(self, costs: StepCosts, n_max: int, n_min: int = 0, p_min: float = 0.0) -> None:
+        self.n_max = n_max
+        self.costs = costs
+        self._n_min, self._p_min = n_min, p_min
+        self._calibration = Calibration()
+        self._purse = 0.0
+
+    def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
+        """Return the depths with the best expected rate."""
+        chosen = [0] * len(drafts)
+        candidates: list[tuple[float, int]] = []
+        for i, draft in enumerate(drafts):
+            worth = 1.0
+            for confidence in draft.confidence[: self.n_max]:
+                chance = self._calibration(confidence)
+                if chance < self._p_min:
+                    break
+                worth *= chance
+                candidates.append((worth, i))
+                if worth < HOPELESS:
+                    break
+        if not candidates or room < 1:
+            return chosen
+        if len(drafts) > 1:
+            candidates.sort(key=_worth, reverse=True)
+        n = self._best_prefix(candidates[:room], len(drafts), n_rows)
+        for _, i in candidates[:n]:
+            chosen[i] += 1
+        if self._n_min > 1:
+            chosen = [n if n >= self._n_min else 0 for n in chosen]
+        return chosen
+
+    def _best_prefix(self, candidates: Sequence[tuple[float, int]], n_sequences: int, n_rows: int) -> int:
+        """Return how many of the candidates, best first, to verify."""
+        ratio = self.costs.ratio
+        tokens = float(n_sequences)
+        plain_time = ratio(n_sequences)
+        others = ratio(n_rows) - plain_time
+        best, best_rate = 0, tokens / plain_time * MARGIN
+        for n, (worth, _) in enumerate(candidates, 1):
+            tokens += worth
+            rate = tokens / (ratio(n_rows + n) - others)
+            if rate > best_rate:
+                best, best_rate = n, rate
+        if best == 0:
+            price = ratio(n_rows + 1) - ratio(n_rows)
+            if self._purse > price:
+                self._purse -= price
+                return 1
+        return best
+
+    def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
+        """Calibrate: tokens up to the first wrong one were put to the test, those after it were not."""
+        confidence = draft.confidence
+        for i in range(min(n_kept + 1, n_verified)):
+            self._calibration.observe(confidence[i], i < n_kept)
+
+    def timed(self, n_rows: int, seconds: float) -> None:
+        """Refine the cost of this width and fill the purse (in plain steps)."""
+        self.costs.observe(n_rows, seconds)
+        self._purse = min(self._purse + PROBE_SHARE * self.costs.ratio(n_rows), 2.0)
+
+
+def _worth(candidate: tuple[float, int]) -> float:
+    return candidate[0]
