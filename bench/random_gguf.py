@@ -77,7 +77,7 @@ def _scale_and_offset(kind: GGMLType, std: float) -> tuple[float, float]:
         mean = float(measure().mean())
         fields[1] = 1.0
         fields[1] = -mean / (float(measure().mean()) - mean)
-    factor = std / float(measure().std())
+    factor = std / float(np.sqrt(np.mean(measure() ** 2)))
     return fields[0] * factor, fields[1] * factor
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _U64 = struct.Struct("<Q")
-_WINDOW_BYTES = 1 << 18
-_GOOD_LEAP = 1024  # strings; a window that gives fewer was not worth its time
+_WINDOW_BYTES = 1 << 16
+_GOOD_LEAP = 512  # strings; a window that gives fewer was not worth its time
 _STEPS, _MAX_STEPS = 64, 1 << 20  # strings walked one by one before guessing again; doubles while guessing is of no use
 
 
