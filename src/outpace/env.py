@@ -18,7 +18,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
         "`$XDG_CACHE_HOME/outpace`, or `~/.cache/outpace`",
     ),
     "OUTPACE_TIER": ("Force the CPU tier: `avx512`, `avxvnni`, `avx2` or `portable`.", "the widest the CPU has"),
-    "OUTPACE_THREADS": ("How many threads compute, from 1 up.", "chosen from the CPU"),
+    "OUTPACE_THREADS": ("How many threads compute, from 1 up.", "one for each CPU this process may use"),
 }
 TIERS = ("avx512", "avxvnni", "avx2", "portable")
 
