@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import fuzz_gguf
 
 from outpace.errors import ModelFileError
-from tools import fuzz_gguf
 
 
 def run(state, count):
