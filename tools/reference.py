@@ -20,8 +20,8 @@ def environment() -> str:
     return (
         "# Environment\n\n" + MADE + "| variable | what it does | when it is not set |\n|---|---|---|\n" + rows + "\n"
         "An empty variable counts as not set. Any other name that starts with `OUTPACE_` is an error, so that a slip "
-        "of the\nkeyboard is not taken for a setting. [Fetching](../how-to/fetch-models.md) also heeds the variables of "
-        "pip and of\nhuggingface_hub.\n"
+        "of the\nkeyboard is not taken for a setting. [Fetching](../how-to/fetch-models.md) also heeds the variables "
+        "of pip and of\nhuggingface_hub.\n"
     )
 
 
