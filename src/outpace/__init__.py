@@ -1,6 +1,5 @@
 """outpace: run a GGUF file, draft ahead, keep the text."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,7 +7,7 @@ if TYPE_CHECKING:
     from outpace.llm import LLM
     from outpace.sampling.params import SamplingParams
 
-__version__ = version("outpace")
+__version__: str
 __all__ = ["LLM", "Piece", "Result", "SamplingParams", "__version__"]
 
 _HOMES = {
@@ -21,6 +20,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for, so that `import outpace` is cheap."""
+    if name == "__version__":
+        from importlib.metadata import version  # takes longer to import than everything else here
+
+        return version("outpace")
     if name not in _HOMES:
         raise AttributeError(f"module 'outpace' has no attribute '{name}'")
     from importlib import import_module

@@ -6,11 +6,12 @@ The sentence lives in the class, the facts are attributes, and `STATUS` maps eac
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest known name, or an empty string."""
+    from difflib import get_close_matches  # only a mistake should pay for importing it
+
     match = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else ""
 
@@ -42,7 +43,9 @@ class UnsupportedError(OutpaceError):
 
     def __init__(self, what: str, name: str, supported: Sequence[str]) -> None:
         self.what, self.name, self.supported = what, name, tuple(supported)
-        super().__init__(f"{what} '{name}' is not supported{nearest(name, supported)} (supported: {', '.join(supported)})")
+        super().__init__(
+            f"{what} '{name}' is not supported{nearest(name, supported)} (supported: {', '.join(supported)})"
+        )
 
 
 class ConfigError(OutpaceError):
