@@ -1,6 +1,7 @@
 """What can go wrong, said to the person who can mend it.
 
-The sentence lives in the class, the facts are attributes, and `STATUS` maps each class to an exit code and an HTTP status.
+The sentence lives in the class, the facts are attributes, and `STATUS` maps each class to an exit code and an HTTP
+status.
 """
 
 from __future__ import annotations
