@@ -92,7 +92,7 @@ def tokenizer(vocab: int) -> dict[str, Any]:
     known = set(tokens)
     merges = [merge for merge in merges if merge.replace(" ", "") in known]
     n_filling = vocab - len(tokens)
-    kinds = [3 if token in control else 1 for token in tokens] + [5] * n_filling
+    kinds = [3 if token in control else 1 for token in tokens] + [1] * n_filling
     last = min(2, vocab - 1)
     return {
         "tokenizer.ggml.model": "gpt2",

@@ -53,9 +53,11 @@ class TensorInfo:
     part: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GGUFFile:
     """An open file: what it says and where its tensors are; a context manager.
+
+    The file on disk must not shrink while it is open: reading pages that are gone ends the process.
 
     Attributes:
         path: The file as it was asked for.
@@ -70,7 +72,7 @@ class GGUFFile:
     metadata: Metadata = field(repr=False)
     tensors: Mapping[str, TensorInfo] = field(repr=False)
     file_bytes: int
-    _maps: list[mmap.mmap] = field(repr=False, compare=False)
+    _maps: list[mmap.mmap] = field(repr=False)
 
     def data(self, name: str) -> NDArray[np.uint8]:
         """Return a tensor's bytes, [n_bytes], read-only and not copied; pages are read when touched.

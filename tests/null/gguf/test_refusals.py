@@ -86,6 +86,10 @@ BROKEN = {
         header(0, 1) + key("a", ARRAY, array(10, 2**61)),
         "the length of metadata 'a' is 2305843009213693952",
     ),
+    "array one too long": (
+        header(0, 1) + key("a", ARRAY, array(10, 2, bytes(15))),
+        "the length of metadata 'a' is 2, but the rest of the file has room for 1 at most",
+    ),
     "huge string array": (
         header(0, 1) + key("a", ARRAY, array(STRING, 2**60, text("x"))),
         "the length of metadata 'a' is 1152921504606846976, but the rest of the file has room for 1 at most",
