@@ -7,7 +7,14 @@ import pytest
 from tests.support.tiny import write_tiny
 
 from outpace.backends.backend import Limits
-from outpace.backends.reference import ReferenceBackend, ReferenceExecutable, alone, round_q8_0
+from outpace.backends.reference import (
+    PagedKV,
+    ReferenceBackend,
+    ReferenceExecutable,
+    ReferenceOps,
+    alone,
+    round_q8_0,
+)
 from outpace.errors import UnsupportedError
 from outpace.gguf.file import open_gguf
 from outpace.gguf.weights import Weights
@@ -44,6 +51,27 @@ def test_any_chunking_is_the_whole(path, whole, chunk: int):
     executable = compiled(path)
     parts = [run(executable, TOKENS[at : at + chunk], at) for at in range(0, N, chunk)]
     assert np.array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize(("width", "n_rows"), [(576, 1536), (1536, 576), (100, 77)])
+def test_a_row_has_the_same_bits_in_any_company(width: int, n_rows: int):
+    """At the widths of a real model, where the matrix library chooses its kernels by shape."""
+    random = np.random.default_rng(0)
+    weight, norm = random.normal(size=(n_rows, width)).astype(np.float32), np.ones(width, np.float32)
+    x = random.normal(size=(33, width)).astype(np.float32)
+
+    def verbs(n: int) -> ReferenceOps:
+        step = Step([0] * n, [Segment(0, n, np.zeros(1, np.int32))], [])
+        return ReferenceOps(step, lambda array: array, PagedKV(1, "f32"))
+
+    def results(rows: np.ndarray) -> list[np.ndarray]:
+        ops = verbs(len(rows))
+        return [ops.linear(rows, weight), ops.rms_norm(rows, norm, 1e-5), ops.silu(rows)]
+
+    together = results(x)
+    for n in (1, 2, 3, 8):
+        for apart, among in zip(results(x[7 : 7 + n].copy()), together, strict=True):
+            assert np.array_equal(apart, among[7 : 7 + n])
 
 
 def test_eager_is_compiled(path):
