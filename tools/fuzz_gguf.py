@@ -9,6 +9,7 @@ kept. Input number i depends on the seed and i alone, so a run that was cut off 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import re
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from outpace import gguf
 from outpace.errors import OutpaceError
 from outpace.gguf.file import GGUFFile, open_gguf
 from outpace.gguf.quants import DEQUANTIZABLE, dequantize
@@ -84,6 +86,7 @@ class State:
     """How far a run has come."""
 
     seed: int
+    code: str
     next: int = 0
     opened: int = 0
     refused: int = 0
@@ -301,10 +304,12 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=Path("build/fuzz_gguf.json"), help="a run goes on from here")
     parser.add_argument("--fresh", action="store_true", help="forget the state and begin at 0")
     options = parser.parse_args()
-    state = State(options.seed)
+    state = State(options.seed, code_hash())
     if options.state.exists() and not options.fresh:
-        kept = State(**json.loads(options.state.read_text()))
-        state = kept if kept.seed == options.seed else state
+        kept = json.loads(options.state.read_text())
+        # A finished run, or one of another reader, says nothing about this one.
+        if (kept["seed"], kept.get("code")) == (state.seed, state.code) and kept["next"] < options.count:
+            state = State(**kept)
     warnings.simplefilter("error")
     signal.signal(signal.SIGPROF, on_alarm)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -346,6 +351,12 @@ def main() -> None:
     result = {key: value for key, value in asdict(state).items() if key != "sentences"}
     print(json.dumps({**result, "kinds_of_sentence": len(state.sentences)}))
     sys.exit(1 if state.findings else 0)
+
+
+def code_hash() -> str:
+    """Return a hash of the reader and of this tool."""
+    files = [*sorted(Path(gguf.__path__[0]).glob("*.py")), Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def plain(sentence: str) -> str:
