@@ -118,7 +118,7 @@ def scorer_named(name: str) -> Scorer:
     if engine == "reference":
         return backend_scorer(ReferenceBackend(), detail or "f16")
     if engine == "cpu":
-        backend: Backend = importlib.import_module("outpace.backends.cpu.backend").CPUBackend()
+        backend: Backend = importlib.import_module("outpace.backends.cpu.backend").CpuBackend()
         return backend_scorer(backend, detail or "f16")
     peer: Scorer = getattr(importlib.import_module(engine), detail)
     return peer

@@ -42,7 +42,7 @@ def test_the_reference_is_exact(smollm2_path: Path, exact):
 def test_the_cpu_backend_says_the_same(smollm2_path: Path, exact, kv_type: str):
     cpu = pytest.importorskip("outpace.backends.cpu.backend", reason="the CPU backend is not built")
     tokens, logits = exact
-    ours = quality.backend_scorer(cpu.CPUBackend(), kv_type)(smollm2_path, tokens)
+    ours = quality.backend_scorer(cpu.CpuBackend(), kv_type)(smollm2_path, tokens)
     found = quality.compare(logits, ours, tokens)
     assert found.top1 >= 0.97
     assert found.mean_kl < 0.01

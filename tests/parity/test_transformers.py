@@ -33,7 +33,7 @@ def backend(request) -> tuple[Backend, str, float]:
     if request.param == "reference":
         return ReferenceBackend(), "f32", 1e-4
     cpu = pytest.importorskip("outpace.backends.cpu.backend", reason="the CPU backend is not built")
-    return cpu.CPUBackend(), "f16", 3e-3
+    return cpu.CpuBackend(), "f16", 3e-3
 
 
 def error_of(path: Path, backend: tuple[Backend, str, float], **overrides) -> float:
