@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from outpace.backends.backend import Limits
@@ -13,7 +15,7 @@ EMPTY = -1
 class ToyExecutable:
     """Writes each row's token and position into pages; logits of a row depend on its last `order` tokens.
 
-    With `cycle` the text falls into repetition, so that copying pays.
+    With a small `order` the text falls into repetition, so that copying is right at times.
     """
 
     def __init__(self, limits: Limits, n_vocab: int = 50, order: int = 3, seed: int = 1, sharp: float = 4.0):
@@ -23,7 +25,6 @@ class ToyExecutable:
         self.seed, self.sharp = seed, sharp
         self.steps: list[Step] = []
         self.logits = np.zeros((limits.max_wanted, n_vocab), np.float32)
-        self._rows: dict[tuple[int, ...], np.ndarray] = {}
 
     def run(self, step: Step) -> StepResult:
         self.steps.append(step)
@@ -54,10 +55,7 @@ class ToyExecutable:
         return StepResult(logits)
 
     def row(self, context: tuple[int, ...]) -> np.ndarray:
-        if context not in self._rows:
-            rng = np.random.default_rng([self.seed, *(c + 1 for c in context)])
-            self._rows[context] = (rng.standard_normal(self.n_vocab) * self.sharp).astype(np.float32)
-        return self._rows[context]
+        return _row(self.seed, self.n_vocab, context) * np.float32(self.sharp)
 
     def copy_page(self, source: int, target: int) -> None:
         self.tokens[target], self.positions[target] = self.tokens[source], self.positions[source]
@@ -66,3 +64,8 @@ class ToyExecutable:
         page, offset = int(segment.pages[position // PAGE]), position % PAGE
         assert self.positions[page, offset] == position, f"page {page} does not hold position {position}"
         return int(self.tokens[page, offset])
+
+
+@lru_cache(maxsize=100_000)
+def _row(seed: int, n_vocab: int, context: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng([seed, *(c + 1 for c in context)]).standard_normal(n_vocab).astype(np.float32)

@@ -78,7 +78,7 @@ class Engine:
             row += is_wanted + len(draft.tokens)
         if row == first:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt.
-            self.policy.timed(row, now - began)
+            self.policy.timed(row, row - len(feeds), now - began)
         return feeds
 
     def _propose(self, turns: list[Turn]) -> list[Feed]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 # Widths measured at start-up; those between are interpolated, those beyond follow the last slope.
 WIDTHS = (1, 2, 4, 8, 16)
 
-# One measured step moves the common factor by this share of what it tells, and its own width's ratio by less.
-FACTOR_RATE, SHAPE_RATE = 0.1, 0.03
+# A plain step moves the factor by this share of what it tells; one with drafts moves its ratio by half of it at first
+# and, the more often it was seen, by less, but no less than this.
+FACTOR_RATE, RATIO_RATE = 0.2, 0.05
 
 # A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
 MOST_SURPRISE = 1.5
@@ -21,8 +22,9 @@ UNKNOWN_SLOPE = 0.15
 class StepCosts:
     """Seconds of a step by the number of its rows.
 
-    State: a factor in seconds, common to all widths, that follows the machine's mood and the growing context quickly;
-    and a ratio for each of `WIDTHS`, which moves slowly. Choices of depth depend on the ratios alone.
+    State: the seconds of a step of one row, which follow the machine's mood and the growing context; and for each of
+    `WIDTHS` the ratio to that. Choices of depth depend on the ratios alone. Plain steps must therefore be seen now
+    and then, or what slows every width would look like the price of drafting.
     """
 
     def __init__(self, seconds: dict[int, float] | None = None) -> None:
@@ -37,6 +39,7 @@ class StepCosts:
                 elif i:
                     # Not measured: go on from the width below as a guess would.
                     self._ratios[i] = self._ratios[i - 1] + UNKNOWN_SLOPE * (width - WIDTHS[i - 1])
+        self._n_seen = [1] * len(WIDTHS)
         self._table: list[float] = []
         self._smooth()
 
@@ -52,8 +55,8 @@ class StepCosts:
         last = len(table) - 1
         return table[last] + (table[last] - table[last // 2]) / (last - last // 2) * (width - last)
 
-    def observe(self, width: int, seconds: float) -> None:
-        """Learn from a step that ran."""
+    def observe(self, width: int, seconds: float, *, is_plain: bool) -> None:
+        """Learn from a step that ran; `is_plain` if nothing in it was drafted."""
         if width > WIDTHS[-1]:
             return
         expected = self._factor * self._table[width]
@@ -61,15 +64,13 @@ class StepCosts:
             self._factor = seconds / self._table[width]
             return
         surprise = min(max(seconds / expected, 1 / MOST_SURPRISE), MOST_SURPRISE)
-        self._factor *= 1.0 + FACTOR_RATE * (surprise - 1.0)
-        if width == 1:
-            # Width 1 has the ratio 1 by definition: what it tells, the factor learns.
+        if is_plain:
+            self._factor *= 1.0 + FACTOR_RATE * (surprise - 1.0)
             return
         i = bisect_left(WIDTHS, width)
-        step = 1.0 + SHAPE_RATE * (surprise - 1.0)
-        self._ratios[i] *= step
-        if WIDTHS[i] != width and i > 1:
-            self._ratios[i - 1] *= step
+        for j in (i,) if WIDTHS[i] == width or i == 1 else (i - 1, i):
+            self._n_seen[j] += 1
+            self._ratios[j] *= 1.0 + max(RATIO_RATE, 0.5 / self._n_seen[j]) * (surprise - 1.0)
         self._smooth()
 
     def _smooth(self) -> None:
@@ -77,7 +78,7 @@ class StepCosts:
         self._table = [0.0, 1.0]
         low = 1.0
         for i in range(1, len(WIDTHS)):
-            high = max(low, self._ratios[i])
+            high = self._ratios[i] = max(low, self._ratios[i])
             gap = WIDTHS[i] - WIDTHS[i - 1]
             self._table += [low + (high - low) * (j + 1) / gap for j in range(gap)]
             low = high

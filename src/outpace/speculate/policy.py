@@ -12,10 +12,13 @@ from outpace.speculate.drafter import Draft
 CLASSES = 10
 
 # A drafter's own confidence counts as this many observations of its class; later evidence fades after `MEMORY`.
-TRUST, MEMORY = 8.0, 200.0
+TRUST, MEMORY = 6.0, 64.0
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
-PROBE_SHARE = 0.005
+PROBE_SHARE = 0.01
+
+# After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told.
+MOST_WITHOUT_PLAIN = 48
 
 # A gain smaller than this is not worth the risk of a wrong estimate.
 MARGIN = 1.02
@@ -42,8 +45,8 @@ class Policy(Protocol):
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
 
-    def timed(self, n_rows: int, seconds: float) -> None:
-        """Learn how long a step of `n_rows` decoding and verifying rows took."""
+    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
+        """Learn how long a step of `n_rows` rows took, `n_drafted` of them drafts and none of them a prompt's."""
 
 
 class FixedDepth:
@@ -64,7 +67,7 @@ class FixedDepth:
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn nothing."""
 
-    def timed(self, n_rows: int, seconds: float) -> None:
+    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Learn nothing."""
 
 
@@ -107,6 +110,7 @@ class AutoDepth:
         self._n_min, self._p_min = n_min, p_min
         self._calibration = Calibration()
         self._purse = 0.0
+        self._n_without_plain = 0
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return the depths with the best expected rate."""
@@ -122,7 +126,7 @@ class AutoDepth:
                 candidates.append((worth, i))
                 if worth < HOPELESS:
                     break
-        if not candidates or room < 1:
+        if not candidates or room < 1 or self._n_without_plain >= MOST_WITHOUT_PLAIN:
             return chosen
         if len(drafts) > 1:
             candidates.sort(key=_worth, reverse=True)
@@ -158,9 +162,10 @@ class AutoDepth:
         for i in range(min(n_kept + 1, n_verified)):
             self._calibration.observe(confidence[i], i < n_kept)
 
-    def timed(self, n_rows: int, seconds: float) -> None:
+    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Refine the cost of this width and fill the purse (in plain steps)."""
-        self.costs.observe(n_rows, seconds)
+        self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
+        self._n_without_plain = self._n_without_plain + 1 if n_drafted else 0
         self._purse = min(self._purse + PROBE_SHARE * self.costs.ratio(n_rows), 2.0)
 
 

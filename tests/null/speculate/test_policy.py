@@ -1,0 +1,116 @@
+"""The policy finds the depth that pays, and never one that loses, in simulations with known costs and chances."""
+
+import random
+
+import pytest
+
+from outpace.speculate import AutoDepth, Draft, FixedDepth, StepCosts
+
+CHEAP = {1: 1.0, 2: 1.03, 4: 1.1, 8: 1.6, 16: 3.0}
+DEAR = {1: 1.0, 2: 1.65, 4: 2.5, 8: 4.0, 16: 7.2}
+
+
+def rate(costs: StepCosts, chance: float, n: int) -> float:
+    return sum(chance**i for i in range(n + 1)) / costs.ratio(1 + n)
+
+
+def simulate(
+    policy, real: StepCosts, chance: float, says: float, rounds: int, seed: int = 1
+) -> tuple[float, list[int]]:
+    """Return tokens for each plain step's time over the last half of the rounds, and the depths."""
+    random_ = random.Random(seed)
+    tokens = time = 0.0
+    depths = []
+    for i in range(rounds):
+        draft = Draft([0] * policy.n_max, [says] * policy.n_max)
+        (n,) = policy.choose([draft], 1, 100)
+        kept = next((j for j in range(n) if random_.random() >= chance), n)
+        if n:
+            policy.observe(Draft(draft.tokens[:n], draft.confidence[:n]), n, kept)
+        seconds = real.ratio(1 + n) * random_.uniform(0.85, 1.15) * (5 if random_.random() < 0.01 else 1)
+        policy.timed(1 + n, n, seconds)
+        depths.append(n)
+        if i >= rounds // 2:
+            tokens += kept + 1
+            time += real.ratio(1 + n)
+    return tokens / time, depths
+
+
+@pytest.mark.parametrize("curve", [CHEAP, DEAR], ids=["cheap", "dear"])
+@pytest.mark.parametrize("chance", [0.05, 0.3, 0.5, 0.7, 0.9, 0.97])
+@pytest.mark.parametrize("says", [0.3, 0.95])
+def test_finds_the_winning_depth_whatever_the_drafter_says(curve, chance, says):
+    real = StepCosts(curve)
+    best = max(rate(real, chance, n) for n in range(16))
+    found, _ = simulate(AutoDepth(StepCosts(curve), 15), real, chance, says, 2500)
+    assert found > 0.93 * best
+    assert found > 0.985, "slower than plain decoding"
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2, 0.6, 0.95])
+def test_wrong_start_up_costs_are_unlearned(chance):
+    real = StepCosts(DEAR)
+    best = max(rate(real, chance, n) for n in range(16))
+    found, _ = simulate(AutoDepth(StepCosts(CHEAP), 15), real, chance, chance, 2500)
+    assert found > 0.9 * best
+    assert found > 0.98
+
+
+def test_a_hopeless_drafter_goes_quiet_but_is_asked_again():
+    _, depths = simulate(AutoDepth(StepCosts(DEAR), 15), StepCosts(DEAR), 0.0, 0.3, 2000)
+    tried = sum(depths[1000:])
+    assert 0 < tried <= 0.01 * 1000 / 0.65 + 3
+
+
+def test_a_drafter_that_gets_better_is_noticed():
+    policy, real = AutoDepth(StepCosts(DEAR), 15), StepCosts(DEAR)
+    simulate(policy, real, 0.0, 0.5, 500)
+    found, _ = simulate(policy, real, 0.95, 0.5, 4000)
+    assert found > 0.9 * max(rate(real, 0.95, n) for n in range(16))
+
+
+def test_a_batch_goes_on_drafting():
+    policy, real = AutoDepth(StepCosts(CHEAP), 4), StepCosts(CHEAP)
+    drafts = [Draft([1] * 4, [0.95] * 4)] * 3
+    n_plain = 0
+    for _ in range(500):
+        n = sum(policy.choose(drafts, 3, 100))
+        n_plain += n == 0
+        policy.timed(3 + n, n, real.ratio(3 + n))
+    assert 0 < n_plain < 25
+
+
+def test_rows_go_to_the_likelier_of_two_drafts():
+    policy = AutoDepth(StepCosts(CHEAP), 8)
+    sure, unsure = Draft([1] * 8, [0.95] * 8), Draft([1] * 8, [0.1] * 8)
+    n_unsure, n_sure = policy.choose([unsure, sure], 2, 100)
+    assert n_sure > n_unsure
+    assert policy.choose([sure, sure], 2, 3) in ([2, 1], [1, 2])
+
+
+def test_rows_of_a_prompt_are_not_the_drafts_to_pay():
+    # Beside 400 rows of a prompt a draft costs its own rows only: as much as on top of the last measured width.
+    costs = StepCosts(CHEAP)
+    sure = Draft([1] * 8, [0.97] * 8)
+    (n,) = AutoDepth(costs, 8).choose([sure], 401, 100)
+    assert n > 0
+    (n,) = AutoDepth(StepCosts({1: 1.0, 2: 2.5, 4: 5.0, 8: 10.0, 16: 20.0}), 8).choose([sure], 401, 100)
+    assert n == 0
+
+
+def test_limits_of_the_user_and_of_the_step():
+    draft = Draft([1] * 8, [0.99, 0.99, 0.99, 0.3, 0.99, 0.99, 0.99, 0.99])
+    costs = StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 1.0})
+    assert AutoDepth(costs, 2).choose([draft], 1, 100) == [2]
+    assert AutoDepth(costs, 8, p_min=0.5).choose([draft], 1, 100) == [3]
+    assert AutoDepth(costs, 8, p_min=0.5, n_min=4).choose([draft], 1, 100) == [0]
+    assert AutoDepth(costs, 8).choose([draft], 1, 1) == [1]
+    assert AutoDepth(costs, 8).choose([draft], 1, 0) == [0]
+    assert AutoDepth(costs, 0).choose([draft], 1, 100) == [0]
+    assert AutoDepth(costs, 8).choose([Draft()], 1, 100) == [0]
+
+
+def test_fixed_depth_takes_what_there_is():
+    policy = FixedDepth(3)
+    assert policy.choose([Draft([1] * 5, [0.0] * 5), Draft([1], [0.0]), Draft()], 3, 100) == [3, 1, 0]
+    assert policy.choose([Draft([1] * 5, [0.0] * 5), Draft([1] * 5, [0.0] * 5)], 2, 4) == [3, 1]
