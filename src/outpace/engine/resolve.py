@@ -11,7 +11,7 @@ from types import MappingProxyType
 from outpace.backends.backend import Backend, Limits, MemoryPlan
 from outpace.config import RunConfig
 from outpace.engine.memory import pages_for
-from outpace.errors import ConfigError, ResourceError
+from outpace.errors import ConfigError, ResourceError, readable_bytes
 from outpace.graph.plan import Plan
 from outpace.graph.step import PAGE
 
@@ -102,7 +102,11 @@ def resolve(
         fitting = _longest(lambda n: memory(n, 1)[1].total_bytes <= available, context)
         if config.context is not None or fitting == 0:
             smallest = memory(PAGE, 1)[1].total_bytes
-            fits = f"a context of {fitting} fits" if fitting else f"even a context of {PAGE} needs {smallest} bytes"
+            fits = (
+                f"a context of {fitting} fits"
+                if fitting
+                else f"even a context of {PAGE} needs {readable_bytes(smallest)}"
+            )
             if fitting and config.kv_type == "f16":
                 other = replace(limits, n_pages=pages_for(context), kv_type="q8_0")
                 if made.memory(plan, other).total_bytes <= available:

@@ -1,0 +1,85 @@
+"""Open settings are settled with reasons; what does not fit is refused with what would."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from outpace.backends.backend import MemoryPlan
+from outpace.config import RunConfig
+from outpace.engine.resolve import Settings, available_memory, resolve
+from outpace.errors import ConfigError, ResourceError
+from outpace.graph.plan import Plan
+
+PAGE_BYTES = {"f16": 2000, "q8_0": 1100}
+PLAN = Plan("trunk", (), {})
+
+
+@dataclass
+class Scales:
+    """A backend that weighs 100,000 bytes and some for each page."""
+
+    threads: int
+    name: str = "scales"
+
+    def memory(self, plan, limits):
+        return MemoryPlan(100_000, PAGE_BYTES[limits.kv_type] * limits.n_pages, 0, 0)
+
+    def compile(self, plan, file, limits):
+        raise NotImplementedError
+
+
+def settle(available=10_000_000, threads=None, **options) -> Settings:
+    return resolve(RunConfig(**options), PLAN, 4096, Scales, environment_threads=threads, available_bytes=available)
+
+
+def test_open_settings_come_from_the_file_and_have_reasons():
+    found = settle()
+    assert (found.context, found.parallel, found.drafter) == (4096, 1, "suffix")
+    assert found.limits.n_pages == 64
+    assert found.limits.max_wanted == 17
+    assert found.memory.total_bytes == 100_000 + 64 * 2000
+    assert set(found.reasons) == {"context", "n_pages", "threads", "drafter", "kv_type", "max_rows"}
+    assert found.reasons["context"] == "what the model was trained for"
+
+
+def test_what_was_asked_for_is_done():
+    found = settle(context=100, threads=3, kv_type="q8_0", spec_type="none", parallel=2)
+    assert (found.context, found.threads, found.drafter) == (100, 3, "none")
+    assert found.limits.n_pages == 4
+    assert found.limits.kv_type == "q8_0"
+    assert found.limits.max_wanted == 2
+    assert found.limits.max_rows == 128
+    assert settle(spec_draft_n_max=0).drafter == "none"
+    assert settle(threads=5).threads == 5
+    assert settle(parallel=40).limits.max_wanted == 64
+    assert settle(parallel=100).limits.max_wanted == 100
+
+
+def test_an_open_context_shrinks_to_the_memory():
+    found = settle(available=100_000 + 10 * 2000 + 5)
+    assert found.context == 640
+    assert found.reasons["context"] == "memory is short: the model was trained for 4096"
+
+
+def test_sequences_share_where_memory_is_short():
+    found = settle(available=100_000 + 130 * 2000, parallel=4)
+    assert (found.context, found.parallel, found.limits.n_pages) == (4096, 4, 128)
+    assert found.reasons["n_pages"] == "memory is short: room for 2 full sequences of 4"
+
+
+def test_what_does_not_fit_is_refused_with_what_would():
+    with pytest.raises(ResourceError, match=r"a context of 4096 needs .*; a context of 640 fits$"):
+        settle(available=100_000 + 10 * 2000 + 5, context=4096)
+    with pytest.raises(ResourceError, match="a context of 2560 fits, and so does this one with kv_type q8_0"):
+        settle(available=100_000 + 40 * 2000, context=4000 - 160)
+    with pytest.raises(ResourceError, match=r"even a context of 64 needs 102\.0 kB"):
+        settle(available=50_000)
+
+
+def test_a_context_beyond_the_model_is_refused():
+    with pytest.raises(ConfigError, match="context is 5000; expected at most 4096"):
+        settle(context=5000)
+
+
+def test_the_machine_says_what_it_has():
+    assert available_memory() > 1 << 20
