@@ -9,9 +9,11 @@
 //   Q4_1   the same, 16 f16 d, 16 f16 m                              5
 //   Q5_0/1 as Q4, then 1 vector of high bits (bit i for quad i)      5.5 / 6
 //   Q8_0   8 vectors (value + 128), 16 f16 d                         8.5
-//   Q4_K   32 vectors (low nibbles sub-block 2 c, high 2 c + 1), 16 f16 d, 16 f16 dmin, 192 bytes of 6-bit scales
-//   Q5_K   the same with 8 vectors of high bits (bit s for sub-block s)
-//   Q6_K   32 vectors of low nibbles, 16 of 2-bit highs, 16 x 16 int8 scales, 16 f16 d
+//   Q4_K   32 vectors (8 for a pair of sub-blocks: low nibbles the first, high the second), 16 f16 d, 16 f16 dmin,
+//          192 bytes of 6-bit scales                                  4.5
+//   Q5_K   the same, and after the nibbles 8 vectors of high bits (one a sub-block, bit i for quad i)     5.5
+//   Q6_K   32 vectors of nibbles as Q4_K, 16 of 2-bit highs (two a sub-block, bits 2 (i mod 4) for quad i),
+//          16 x 16 int8 scales, 16 f16 d                              6.5625
 //
 // Source of the unpacked formats: ggml's block definitions (GGUF specification).
 #pragma once
@@ -22,7 +24,9 @@
 namespace outpace {
 namespace {
 
-// Factors of one sub-block of 32 for 16 rows: w = d * q - m (or + m); the second half has its own d in Q6_K.
+// Formats give quad<P, I>(block, pair): quad I of sub-block 2 pair + P. Blocks of 32 have one sub-block, pair 0, P 0.
+
+// Factors of one sub-block of 32 for 16 rows: w = d * q + m; in Q6_K m is the d of the second half.
 struct Factors {
     f32x16 d, m;
 };
@@ -40,15 +44,14 @@ struct Simple4 {
     using Prepared = NoPrepared;
 
     static OUTPACE_INLINE Prepared prepare(const uint8_t*) { return {}; }
-    template <int S, int I>
-    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+    template <int P, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int) {
         const u8x64 v = load_u8x64(block + 64 * (I % 4));
         const u8x64 q = I < 4 ? low_nibbles(v) : high_nibbles(v);
         if constexpr (!HighBit) return q;
         return bits_or(q, bits_and(shift_right<I - 4>(load_u8x64(block + kHigh)), 0x10));
     }
-    template <int S>
-    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&) {
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&, int) {
         const auto* scale = reinterpret_cast<const uint16_t*>(block + kScales);
         return {load_f16(scale), Min ? load_f16(scale + 16) : zero()};
     }
@@ -62,12 +65,11 @@ struct Simple8 {
     using Prepared = NoPrepared;
 
     static OUTPACE_INLINE Prepared prepare(const uint8_t*) { return {}; }
-    template <int S, int I>
-    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
+    template <int P, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int) {
         return load_u8x64(block + 64 * I);
     }
-    template <int S>
-    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&) {
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&, int) {
         return {load_f16(reinterpret_cast<const uint16_t*>(block + kScales)), zero()};
     }
 };
@@ -99,16 +101,15 @@ struct Super45 {
         store_u8x64(p.minimum + 64, bits_or(high_nibbles(c), bits_and(shift_right<2>(b), 0x30)));
         return p;
     }
-    template <int S, int I>
-    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
-        const u8x64 v = load_u8x64(block + 512 * (S / 2) + 64 * I);
-        const u8x64 q = S % 2 == 0 ? low_nibbles(v) : high_nibbles(v);
+    template <int P, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int pair) {
+        const u8x64 v = load_u8x64(block + 512 * pair + 64 * I);
+        const u8x64 q = P == 0 ? low_nibbles(v) : high_nibbles(v);
         if constexpr (!HighBit) return q;
-        return bits_or(q, bits_and(shift_right<S - 4>(load_u8x64(block + kHigh + 64 * I)), 0x10));
+        return bits_or(q, bits_and(shift_right<I - 4>(load_u8x64(block + kHigh + 64 * (2 * pair + P))), 0x10));
     }
-    template <int S>
-    static OUTPACE_INLINE Factors factors(const uint8_t*, const Prepared& p) {
-        return {mul(p.d, load_u8(p.scale + 16 * S)), mul(p.dmin, load_u8(p.minimum + 16 * S))};
+    static OUTPACE_INLINE Factors factors(const uint8_t*, const Prepared& p, int sub) {
+        return {mul(p.d, load_u8(p.scale + 16 * sub)), mul(p.dmin, load_u8(p.minimum + 16 * sub))};
     }
 };
 
@@ -125,17 +126,15 @@ struct Super6 {
     static OUTPACE_INLINE Prepared prepare(const uint8_t* block) {
         return {load_f16(reinterpret_cast<const uint16_t*>(block + kD))};
     }
-    // Sub-block S = 4 n + s of half n: low bits in vector 16 n + 8 (s & 1) + i, nibble s >> 1; high bits 2 s of 8 n + i.
-    template <int S, int I>
-    static OUTPACE_INLINE u8x64 quad(const uint8_t* block) {
-        constexpr int n = S / 4, s = S % 4;
-        const u8x64 v = load_u8x64(block + 64 * (16 * n + 8 * (s & 1) + I));
-        const u8x64 q = s < 2 ? low_nibbles(v) : high_nibbles(v);
-        return bits_or(q, bits_and(shift_right<2 * s - 4>(load_u8x64(block + kHigh + 64 * (8 * n + I))), 0x30));
+    template <int P, int I>
+    static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int pair) {
+        const u8x64 v = load_u8x64(block + 512 * pair + 64 * I);
+        const u8x64 q = P == 0 ? low_nibbles(v) : high_nibbles(v);
+        const u8x64 high = load_u8x64(block + kHigh + 128 * (2 * pair + P) + 64 * (I / 4));
+        return bits_or(q, bits_and(shift_right<2 * (I % 4) - 4>(high), 0x30));
     }
-    template <int S>
-    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared& p) {
-        const auto* scale = reinterpret_cast<const int8_t*>(block + kScales + 32 * S);
+    static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared& p, int sub) {
+        const auto* scale = reinterpret_cast<const int8_t*>(block + kScales + 32 * sub);
         return {mul(p.d, load_i8(scale)), mul(p.d, load_i8(scale + 16))};
     }
 };

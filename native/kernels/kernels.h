@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/sampling.h"
+
 namespace outpace {
 
 // Output rows in a tile of packed weights, and values that share one activation scale.
@@ -80,7 +82,7 @@ struct AttentionArgs {
     float* out;         // [T][q_stride]
     float* partial;     // split mode: [row][head][chunk][head_dim + 2], else null
     int partial_chunks;  // chunks a row has room for
-    float* scratch;     // attention_scratch_floats(head_dim)
+    float* scratch;     // kMaxQueries * (kAttentionChunk + 2 * (head_dim + 2)) floats
 };
 
 struct RopeArgs {
@@ -88,9 +90,6 @@ struct RopeArgs {
     int dims;
     int neox;
 };
-
-struct SampleArgs;
-struct SampleOut;
 
 struct Kernels {
     const char* tier;
@@ -119,12 +118,14 @@ struct Kernels {
     void (*attention)(const AttentionArgs& args, int kv_head, int row_begin, int row_end, int chunk_begin,
                       int chunk_end);
     // Combines one row's partial results, chunk by chunk in order.
-    void (*attention_combine)(const float* partial, int n_chunks, int head_dim, float* out);
+    void (*attention_combine)(float* partial, int n_chunks, int head_dim, float* out);
 
     // Sum of n bytes read once, for measuring read bandwidth.
     uint64_t (*read_bytes)(const uint8_t* p, size_t n);
     // Runs n rounds of 64 integer products of 64 bytes; returns the multiply-adds done.
     uint64_t (*integer_rounds)(uint64_t n, int32_t* sink);
+
+    SampleKernels sample;
 };
 
 }  // namespace outpace

@@ -17,8 +17,10 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int kWidth = 8;
-#else
+#elif defined(__AVX2__)
 constexpr int kWidth = 4;
+#else
+constexpr int kWidth = 2;
 #endif
 constexpr int kPrefetchBytes = 4096;
 
@@ -38,6 +40,41 @@ OUTPACE_INLINE void store_rows(const LinearArgs& a, const f32x16 (&y)[T], int t0
     }
 }
 
+// Adds one sub-block of 32 values to the sums of T rows.
+template <class F, int T, int P>
+OUTPACE_INLINE void sub_block(const uint8_t* block, int pair, Factors f, const int8_t* q, size_t q_stride,
+                              const BlockScale* s, size_t s_stride, f32x16 (&y)[T]) {
+    i32x16 low[T], high[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+        const BlockScale& scale = s[t * s_stride];
+        if constexpr (F::kHalves) {
+            low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8a));
+            high[t] = shl<F::kOffsetShift>(sub(set1_i32(scale.n8), set1_i32(scale.n8a)));
+        } else if constexpr (F::kOffsetShift >= 0) {
+            low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8));
+        } else {
+            low[t] = set1_i32(0);
+        }
+    }
+    unroll<8>([&](auto quad_index) {
+        constexpr int I = decltype(quad_index)::value;
+        const u8x64 w = F::template quad<P, I>(block, pair);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) {
+            i32x16& sum = F::kHalves && I >= 4 ? high[t] : low[t];
+            sum = dot4<F::kWide>(sum, w, q + t * q_stride + 4 * I);
+        }
+    });
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+        const f32x16 d = set1(s[t * s_stride].d);
+        y[t] = fma(to_f32(low[t]), mul(f.d, d), y[t]);
+        if constexpr (F::kHalves) y[t] = fma(to_f32(high[t]), mul(f.m, d), y[t]);
+        if constexpr (F::kMin) y[t] = fma(f.m, set1(s[t * s_stride].ds), y[t]);
+    }
+}
+
 template <class F, int T>
 void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0) {
     f32x16 y[T];
@@ -48,42 +85,14 @@ void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0)
     for (int k = 0; k < a.n_cols; k += F::kValues, block += F::kBytes) {
         if constexpr (T <= 2) prefetch(block + kPrefetchBytes, F::kBytes);
         const auto prepared = F::prepare(block);
-        unroll<F::kSubs>([&](auto sub_index) {
-            constexpr int S = decltype(sub_index)::value;
-            i32x16 low[T], high[T];
-#pragma GCC unroll 8
-            for (int t = 0; t < T; ++t) {
-                const BlockScale& scale = s[t * s_stride];
-                if constexpr (F::kHalves) {
-                    low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8a));
-                    high[t] = shl<F::kOffsetShift>(sub(set1_i32(scale.n8), set1_i32(scale.n8a)));
-                } else if constexpr (F::kOffsetShift >= 0) {
-                    low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8));
-                } else {
-                    low[t] = set1_i32(0);
-                }
-            }
-            unroll<8>([&](auto quad_index) {
-                constexpr int I = decltype(quad_index)::value;
-                const u8x64 w = F::template quad<S, I>(block);
-#pragma GCC unroll 8
-                for (int t = 0; t < T; ++t) {
-                    i32x16& sum = F::kHalves && I >= 4 ? high[t] : low[t];
-                    sum = dot4<F::kWide>(sum, w, q + t * q_stride + 4 * I);
-                }
+        for (int pair = 0; pair < (F::kSubs + 1) / 2; ++pair) {
+            unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) {
+                constexpr int P = decltype(parity)::value;
+                sub_block<F, T, P>(block, pair, F::factors(block, prepared, 2 * pair + P), q, q_stride, s, s_stride, y);
+                q += kBlock;
+                s += 1;
             });
-            const Factors f = F::template factors<S>(block, prepared);
-#pragma GCC unroll 8
-            for (int t = 0; t < T; ++t) {
-                const BlockScale& scale = s[t * s_stride];
-                const f32x16 d = set1(scale.d);
-                y[t] = fma(to_f32(low[t]), mul(f.d, d), y[t]);
-                if constexpr (F::kHalves) y[t] = fma(to_f32(high[t]), mul(f.m, d), y[t]);
-                if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
-            }
-            q += kBlock;
-            s += 1;
-        });
+        }
     }
     store_rows<T>(a, y, t0, tile);
 }

@@ -6,11 +6,7 @@
 namespace outpace {
 namespace {
 
-// What a GGUF block looks like on disk: offsets of its parts in bytes.
-struct DiskBlock {
-    size_t bytes;
-};
-
+// Bytes of one block in a GGUF file.
 constexpr size_t disk_bytes(int type) {
     switch (type) {
         case kQ4_0: return 18;
@@ -56,6 +52,13 @@ OUTPACE_INLINE void put_high_bits(uint8_t* vector, int row, const uint8_t* bits)
     }
 }
 
+// Nibbles of two runs of 32 values, the first in the low halves: eight vectors.
+OUTPACE_INLINE void put_nibble_pair(uint8_t* vectors, int row, const uint8_t* a, const uint8_t* b, bool high) {
+    for (int l = 0; l < 32; ++l)
+        vectors[64 * (l / 4) + 4 * row + l % 4] = static_cast<uint8_t>(
+            high ? (a[l] >> 4) | (b[l] & 0xf0) : (a[l] & 0x0f) | (b[l] << 4));
+}
+
 OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* block) {
     switch (type) {
         case kQ4_0:
@@ -88,13 +91,26 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
             put_u16(block + scales, row, src);
             put_u16(block + scales + 32, row, src + 2);
             for (int i = 0; i < 12; ++i) block[scales + 64 + 16 * i + row] = src[4 + i];
-            if (type == kQ5_K) put_plane(block + Q5_K::kHigh, row, src + 16, 8);
+            for (int sub = 0; type == kQ5_K && sub < 8; ++sub) {
+                uint8_t bits[4] = {};
+                for (int l = 0; l < 32; ++l)
+                    bits[l / 8] = static_cast<uint8_t>(bits[l / 8] | ((src[16 + l] >> sub) & 1) << (l % 8));
+                put_high_bits(block + Q5_K::kHigh + 64 * sub, row, bits);
+            }
             put_plane(block, row, src + (type == kQ4_K ? 16 : 48), 32);
             break;
         }
         case kQ6_K:
-            put_plane(block, row, src, 32);
-            put_plane(block + Q6_K::kHigh, row, src + 128, 16);
+            for (int pair = 0; pair < 4; ++pair) {
+                const uint8_t* low = src + 64 * (pair / 2);
+                put_nibble_pair(block + 512 * pair, row, low, low + 32, pair % 2 == 1);
+            }
+            for (int sub = 0; sub < 8; ++sub)
+                for (int l = 0; l < 32; ++l) {
+                    const int high = (src[128 + 32 * (sub / 4) + l] >> (2 * (sub % 4))) & 3;
+                    uint8_t& at = block[Q6_K::kHigh + 128 * sub + 64 * (l / 16) + 4 * row + l % 4];
+                    at = static_cast<uint8_t>(at | high << (2 * (l / 4 % 4)));
+                }
             for (int i = 0; i < 16; ++i) block[Q6_K::kScales + 16 * i + row] = src[192 + i];
             put_u16(block + Q6_K::kD, row, src + 208);
             break;
@@ -133,21 +149,21 @@ void unpack_row(int type, const uint8_t* tile, int row, int n_cols, float* out) 
             alignas(64) float d[16], m[16];
             for (int k = 0; k < n_cols; k += F::kValues, tile += F::kBytes) {
                 const auto prepared = F::prepare(tile);
-                unroll<F::kSubs>([&](auto sub_index) {
-                    constexpr int S = decltype(sub_index)::value;
-                    const Factors factors = F::template factors<S>(tile, prepared);
+                for (int sub = 0; sub < F::kSubs; ++sub) {
+                    const Factors factors = F::factors(tile, prepared, sub);
                     store(d, factors.d);
                     store(m, factors.m);
                     unroll<8>([&](auto quad_index) {
                         constexpr int I = decltype(quad_index)::value;
-                        store_u8x64(q, F::template quad<S, I>(tile));
+                        store_u8x64(q, sub % 2 == 0 ? F::template quad<0, I>(tile, sub / 2)
+                                                    : F::template quad<1, I>(tile, sub / 2));
                         const float scale = F::kHalves && I >= 4 ? m[row] : d[row];
                         for (int j = 0; j < 4; ++j) {
                             const float value = scale * static_cast<float>(q[4 * row + j] - offset);
-                            out[k + 32 * S + 4 * I + j] = F::kMin ? value + m[row] : value;
+                            out[k + 32 * sub + 4 * I + j] = F::kMin ? value + m[row] : value;
                         }
                     });
-                });
+                }
             }
         },
         [&](auto f) {

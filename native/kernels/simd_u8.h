@@ -125,8 +125,9 @@ OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
     for (uint8_t& x : a.v) x = static_cast<uint8_t>(N >= 0 ? x >> (N < 0 ? 0 : N) : x << (N < 0 ? -N : 0));
     return a;
 }
+// A call: unrolled copies of these loops would take minutes to compile and run no faster.
 template <bool Wide>
-OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
+__attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
     for (int r = 0; r < 16; ++r)
         for (int j = 0; j < 4; ++j) sum.v[r] += static_cast<int32_t>(w.v[4 * r + j]) * a[j];
     return sum;

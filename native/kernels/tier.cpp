@@ -1,7 +1,12 @@
 // Compiled once per instruction set: everything below lives in an unnamed namespace, so no symbol built with
 // wider instructions can be picked by the linker for a machine without them.
+#include "kernels/attention.h"
 #include "kernels/kernels.h"
-#include "kernels/simd.h"
+#include "kernels/linear.h"
+#include "kernels/measure.h"
+#include "kernels/pack.h"
+#include "kernels/rows.h"
+#include "kernels/sample.h"
 
 #define OUTPACE_JOIN2(a, b) a##b
 #define OUTPACE_JOIN(a, b) OUTPACE_JOIN2(a, b)
@@ -15,6 +20,24 @@ const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)();
 const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)() {
     static const Kernels table = {
         .tier = OUTPACE_STR(OUTPACE_TIER),
+        .tile_bytes = tile_bytes,
+        .pack_tile = pack_tile,
+        .unpack_row = unpack_row,
+        .linear = linear,
+        .quantize = quantize,
+        .rms_norm = rms_norm,
+        .swiglu = swiglu,
+        .silu = silu,
+        .add = add_rows,
+        .mul = mul_rows,
+        .scale = scale_row,
+        .rope_head = rope_head,
+        .kv_write = kv_write,
+        .attention = attention,
+        .attention_combine = attention_combine,
+        .read_bytes = read_bytes,
+        .integer_rounds = integer_rounds,
+        .sample = sample_kernels(),
     };
     return table;
 }

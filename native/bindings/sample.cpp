@@ -1,0 +1,64 @@
+// The sampler's door: one row of logits in, a token or a reason out.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "core/cpu.h"
+#include "core/sampler.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+void bind_sample(nb::module_& m) {
+    using outpace::Sampler;
+    using outpace::SamplerSettings;
+    using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+    const auto check = [](const Sampler& sampler, const Row& logits) {
+        if (logits.shape(0) != sampler.n_vocab())
+            throw std::invalid_argument("logits have " + std::to_string(logits.shape(0)) + " values; expected " +
+                                        std::to_string(sampler.n_vocab()));
+    };
+
+    nb::class_<Sampler>(m, "Sampler", "Chooses tokens by the settings of one request; see outpace.sampling.")
+        .def(
+            "__init__",
+            [](Sampler* self, const std::string& tier, size_t n_vocab, uint64_t seed, float inverse_temperature,
+               int64_t top_k, double typical_p, double top_p, float min_p_offset, float repeat_penalty,
+               float presence_penalty, float frequency_penalty, std::vector<std::pair<int32_t, float>> logit_bias) {
+                if (n_vocab == 0 || n_vocab > INT32_MAX) throw std::invalid_argument("n_vocab is out of range");
+                for (const auto& [token, amount] : logit_bias)
+                    if (token < 0 || static_cast<size_t>(token) >= n_vocab)
+                        throw std::invalid_argument("logit_bias names a token outside the vocabulary");
+                new (self) Sampler(outpace::kernels_for(tier).sample, n_vocab,
+                                   {seed, inverse_temperature, top_k, typical_p, top_p, min_p_offset, repeat_penalty,
+                                    presence_penalty, frequency_penalty, std::move(logit_bias)});
+            },
+            "tier"_a, "n_vocab"_a, "seed"_a, "inverse_temperature"_a, "top_k"_a, "typical_p"_a, "top_p"_a,
+            "min_p_offset"_a, "repeat_penalty"_a, "presence_penalty"_a, "frequency_penalty"_a, "logit_bias"_a)
+        .def(
+            "choose",
+            [check](const Sampler& self, const Row& logits, uint64_t position, const std::vector<int64_t>& recent) {
+                check(self, logits);
+                nb::gil_scoped_release free;
+                return self.choose(logits.data(), position, recent);
+            },
+            "logits"_a.noconvert(), "position"_a, "recent"_a,
+            "The token, or -1: a logit is NaN, -2: every token is masked, -3: `recent` holds an unknown id.")
+        .def(
+            "partition",
+            [check](const Sampler& self, const Row& logits, size_t count) {
+                check(self, logits);
+                outpace::Partition found;
+                {
+                    nb::gil_scoped_release free;
+                    found = self.partition(logits.data(), count);
+                }
+                return std::make_tuple(found.best, found.total, found.top);
+            },
+            "logits"_a.noconvert(), "count"_a,
+            "(largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).");
+}

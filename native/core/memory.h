@@ -1,0 +1,25 @@
+// One stretch of anonymous memory, on huge pages where the system has them, resident from the start.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace outpace {
+
+class Memory {
+  public:
+    // Throws std::bad_alloc when the system refuses. Zeroed; every page is resident on return if `resident`.
+    explicit Memory(size_t bytes, bool resident = true);
+    ~Memory();
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+
+    uint8_t* data() const { return data_; }
+    size_t size() const { return size_; }
+
+  private:
+    uint8_t* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+}  // namespace outpace

@@ -1,0 +1,72 @@
+"""The CPU backend: a tier of kernels, a team of threads, plans compiled to native programs."""
+
+from __future__ import annotations
+
+import os
+
+from outpace import _native
+from outpace.backends.backend import Limits, MemoryPlan
+from outpace.backends.cpu import weights
+from outpace.backends.cpu.executable import KV_TYPES, CpuExecutable, Progress
+from outpace.backends.cpu.layout import lower, tensors
+from outpace.errors import BackendError, UnsupportedError
+from outpace.gguf.file import GGUFFile
+from outpace.graph.plan import Plan
+
+
+def choose_tier(name: str | None = None) -> str:
+    """Return the kernel tier to use: the one asked for, or the fastest that this CPU runs.
+
+    Raises:
+        BackendError: The CPU cannot run the tier asked for.
+        UnsupportedError: There is no tier of that name.
+    """
+    supported, built = _native.supported_tiers(), _native.built_tiers()
+    if name is None:
+        return supported[0]
+    if name not in built:
+        raise UnsupportedError("kernel tier", name, built)
+    if name not in supported:
+        raise BackendError(f"this CPU cannot run the kernel tier '{name}'; it can run {', '.join(supported)}")
+    return name
+
+
+class CpuBackend:
+    """Compiles plans for this machine's CPU; see `backend.Backend`.
+
+    Attributes:
+        tier: The kernel tier in use.
+        threads: Threads that compute, the caller's among them.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None, tier: str | None = None, progress: Progress | None = None) -> None:
+        self.tier = choose_tier(tier)
+        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._progress = progress
+
+    def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:
+        """Return what `compile` would hold; reads no tensor."""
+        layout = lower(plan, limits, self.threads)
+        kv_type = KV_TYPES[limits.kv_type]
+        page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.kv)
+        return MemoryPlan(
+            weights_bytes=sum(weights.packed_bytes(ref, self.tier) for ref in tensors(layout)),
+            kv_bytes=page * limits.n_pages,
+            state_bytes=0,
+            workspace_bytes=layout.workspace_bytes,
+        )
+
+    def converted(self, plan: Plan) -> dict[str, str]:
+        """Return the tensors whose type has no kernel of its own and the type each is converted to at load."""
+        found = {}
+        for ref in plan.weights().values():
+            if len(ref.shape) == 2 and weights.kernel_type(ref).is_converted:
+                found[ref.name] = f"{ref.type.name} -> {weights.kernel_type(ref).type.name}"
+        return found
+
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
+        """Pack the weights and return the runnable program; see `backend.Backend`."""
+        layout = lower(plan, limits, self.threads)
+        return CpuExecutable(layout, file, _native.Pool(self.threads), self.tier, self._progress)

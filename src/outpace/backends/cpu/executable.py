@@ -1,0 +1,134 @@
+"""A lowered plan with its weights in place: what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from outpace import _native
+from outpace.backends.backend import Limits
+from outpace.backends.cpu import weights
+from outpace.backends.cpu.layout import Instruction, Layout, tensors
+from outpace.gguf.file import GGUFFile
+from outpace.gguf.quants import dequantize
+from outpace.gguf.weights import WeightRef
+from outpace.graph.ops import Rope
+from outpace.graph.step import Step, StepResult
+
+KV_TYPES = {"f16": 1, "q8_0": 8}
+
+Progress = Callable[[int, int], None]
+
+
+class CpuExecutable:
+    """A native program and its KV pages; see `backend.Executable`.
+
+    State: the pages and the workspace, changed by `run`. One caller at a time.
+    """
+
+    def __init__(
+        self, layout: Layout, file: GGUFFile, pool: _native.Pool, tier: str, progress: Progress | None = None
+    ) -> None:
+        n_vocab = layout.plan.nodes[layout.plan.outputs["logits"]].shape[-1]
+        assert isinstance(n_vocab, int)
+        self.n_vocab, self.limits = n_vocab, layout.limits
+        loaded = _load(layout, file, pool, tier, progress)
+        self.program = _program(layout, loaded)
+        for instruction in layout.instructions:
+            _emit(self.program, instruction, loaded, file)
+        logits = layout.logits
+        self._logits = self.program.floats(logits.floats, logits.rows, logits.stride, n_vocab)
+        self._run = self.program.run
+
+    def run(self, step: Step) -> StepResult:
+        """Run one step; see `backend.Executable`."""
+        wanted = step.wanted
+        self._run(step.tokens, [(s.start, s.n_rows, s.pages) for s in step.segments], wanted)
+        return StepResult(self._logits[: len(wanted)])
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy one page of KV memory over all layers."""
+        self.program.copy_page(source, target)
+
+
+class _Loaded:
+    """The arena of a model's packed matrices, by tensor name."""
+
+    def __init__(self, arena: _native.WeightArena) -> None:
+        self.arena = arena
+        self.weights: dict[str, _native.Weight] = {}
+
+
+def _load(layout: Layout, file: GGUFFile, pool: _native.Pool, tier: str, progress: Progress | None) -> _Loaded:
+    refs = list(tensors(layout))
+    total = sum(weights.packed_bytes(ref, tier) for ref in refs)
+    loaded = _Loaded(_native.WeightArena(tier, pool, total))
+    done = 0
+    for ref in refs:
+        rows, width = ref.shape
+        raw = weights.kernel_bytes(ref, file.data(ref.name))
+        loaded.weights[ref.name] = loaded.arena.pack(int(weights.kernel_type(ref).type), rows, width, raw)
+        file.release(ref.name)
+        done += weights.packed_bytes(ref, tier)
+        if progress:
+            progress(done, total)
+    return loaded
+
+
+def _program(layout: Layout, loaded: _Loaded) -> _native.Program:
+    limits: Limits = layout.limits
+    return _native.Program(
+        weights=loaded.arena,
+        max_rows=limits.max_rows,
+        max_wanted=limits.max_wanted,
+        n_pages=limits.n_pages,
+        kv_type=KV_TYPES[limits.kv_type],
+        kv=[(spec.n_kv_heads, spec.head_dim) for spec in layout.kv],
+        workspace_bytes=layout.workspace_bytes,
+        partial=layout.partial,
+        partial_rows=layout.partial_rows,
+        partial_chunks=layout.partial_chunks,
+        scratch=layout.scratch,
+        scratch_bytes=layout.scratch_bytes,
+    )
+
+
+def _emit(program: _native.Program, instruction: Instruction, loaded: _Loaded, file: GGUFFile) -> None:
+    """Call the program's method with names of tensors replaced by what was loaded."""
+    arguments: dict[str, Any] = dict(instruction.arguments)
+    if instruction.method == "add_embed":
+        arguments["table"] = loaded.weights[arguments["table"].name]
+    elif instruction.method == "add_linear":
+        refs = arguments["weights"]
+        arguments["weights"] = [loaded.weights[ref.name] for ref in refs]
+        arguments["biases"] = [_bias(bias, ref.shape[0], file) for bias, ref in zip(arguments["biases"], refs, strict=True)]
+    elif instruction.method == "add_rows":
+        weight: WeightRef | None = arguments["weight"]
+        arguments["weight"] = _vector(weight, file).tolist() if weight else []
+    elif instruction.method == "add_rope_table":
+        arguments["frequencies"] = frequencies(arguments["frequencies"], file)
+    getattr(program, instruction.method)(**arguments)
+
+
+def frequencies(rope: Rope, file: GGUFFile) -> list[float]:
+    """Return the angle of each pair at position 1, in float64 [dims / 2]."""
+    pairs = rope.base ** (-np.arange(0, rope.dims, 2, dtype=np.float64) / rope.dims) / rope.scale
+    if rope.factors is not None:
+        pairs = pairs / _vector(rope.factors, file)
+    found: list[float] = pairs.tolist()
+    return found
+
+
+def _vector(ref: WeightRef, file: GGUFFile) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return dequantize(file.data(ref.name), ref.type, ref.shape)
+
+
+def _bias(ref: WeightRef | None, rows: int, file: GGUFFile) -> list[float]:
+    if ref is None:
+        return []
+    padded = np.zeros(-(-rows // 16) * 16, np.float32)
+    padded[:rows] = _vector(ref, file)
+    values: list[float] = padded.tolist()
+    return values

@@ -1,0 +1,119 @@
+"""The linear kernels: against numpy on every tier, type and width; the same bits for a row whatever its company."""
+
+import numpy as np
+import pytest
+
+from outpace import _native
+from outpace.gguf.quants import quantize
+from outpace.gguf.types import GGMLType
+from tests.support.program import linear, quantized, random_matrix
+
+TIERS = _native.supported_tiers()
+PLAIN = (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
+SMALL = (GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1, GGMLType.Q8_0)
+SUPER = (GGMLType.Q4_K, GGMLType.Q5_K, GGMLType.Q6_K)
+TYPES = PLAIN + SMALL + SUPER
+
+
+def case(kind, seed=0, n=40, t=19):
+    rng = np.random.default_rng(seed)
+    k = 512 if kind in SUPER else 96 if kind in SMALL else 75
+    raw, w = random_matrix(rng, kind, n, k)
+    return raw, w, (n, k), rng.standard_normal((t, k)).astype(np.float32) * 3
+
+
+def expected(kind, w, x):
+    """Return the product in float64 of the weights and of the activations as the kernels round them."""
+    if kind in PLAIN:
+        return x.astype(np.float64) @ w.T.astype(np.float64)
+    q, d = quantized(x)
+    rounded = q.astype(np.float64) * d[..., None]
+    return rounded.reshape(x.shape) @ w.T.astype(np.float64)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_a_product_is_the_sum_of_its_parts(tier, kind):
+    raw, w, shape, x = case(kind)
+    found = linear(tier, kind, raw, shape, x)
+    np.testing.assert_allclose(found, expected(kind, w, x), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_a_row_has_the_same_bits_in_any_company(tier, kind):
+    raw, _, shape, x = case(kind, seed=1)
+    alone = np.concatenate([linear(tier, kind, raw, shape, x[i : i + 1]) for i in range(len(x))])
+    for width in range(1, len(x) + 1):
+        found = linear(tier, kind, raw, shape, x[:width], threads=1 + width % 2)
+        assert np.array_equal(found, alone[:width]), f"width {width}"
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_all_tiers_give_the_same_bits(kind):
+    raw, _, shape, x = case(kind, seed=2, t=9)
+    first = linear(TIERS[0], kind, raw, shape, x)
+    for tier in TIERS[1:]:
+        assert np.array_equal(linear(tier, kind, raw, shape, x), first), tier
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_bias_and_residual_are_added_as_the_product_is_stored(tier):
+    raw, _, shape, x = case(GGMLType.Q8_0, n=23, t=3)
+    rng = np.random.default_rng(3)
+    bias, residual = rng.standard_normal(23).astype(np.float32), rng.standard_normal((3, 23)).astype(np.float32)
+    plain = linear(tier, GGMLType.Q8_0, raw, shape, x)
+    found = linear(tier, GGMLType.Q8_0, raw, shape, x, bias=bias, residual=residual)
+    assert np.array_equal(found, residual + (plain + bias))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_extreme_weights_do_not_overflow_integer_sums(tier, kind):
+    """Largest codes against largest activations: the sums that would saturate 16 bits."""
+    k = 512 if kind in SUPER else 64
+    w = np.full((16, k), 1.0, np.float32) * np.where(np.arange(16) % 2, 1, -1)[:, None].astype(np.float32)
+    raw = np.ascontiguousarray(quantize(w, kind)).reshape(-1).view(np.uint8)
+    if kind is GGMLType.Q8_0:  # a hostile file may hold -128, which no quantiser writes
+        raw = raw.copy()
+        raw.reshape(-1, 34)[:, 2:] = 0x80
+    from outpace.gguf.quants import dequantize
+
+    w = dequantize(raw, kind, (16, k))
+    x = np.tile(np.float32([1, 1, -1, 1]), (2, k // 4)) * np.float32(1)
+    np.testing.assert_allclose(linear(tier, kind, raw, (16, k), x), expected(kind, w, x), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_nan_and_infinity_stay_in_their_row(tier):
+    raw, _, shape, x = case(GGMLType.Q4_0, t=4)
+    clean = linear(tier, GGMLType.Q4_0, raw, shape, x)
+    x[1, 5], x[2, 7] = np.nan, np.inf
+    found = linear(tier, GGMLType.Q4_0, raw, shape, x)
+    assert np.array_equal(found[[0, 3]], clean[[0, 3]])
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_packing_keeps_every_value(kind):
+    raw, w, (n, k), _ = case(kind, n=33)
+    arena = _native.WeightArena(TIERS[0], _native.Pool(2), _native.packed_bytes(TIERS[0], int(kind), n, k))
+    weight = arena.pack(int(kind), n, k, raw)
+    found = np.array([arena.unpack_row(weight, row) for row in range(n)], np.float32)
+    np.testing.assert_allclose(found, w, rtol=1e-6, atol=1e-7)
+
+
+def test_a_type_or_width_without_a_kernel_is_refused():
+    assert _native.packed_bytes(TIERS[0], int(GGMLType.Q2_K), 16, 256) == 0
+    assert _native.packed_bytes(TIERS[0], int(GGMLType.Q4_K), 16, 128) == 0
+    arena = _native.WeightArena(TIERS[0], _native.Pool(1), 64)
+    with pytest.raises(ValueError, match="no kernel"):
+        arena.pack(int(GGMLType.Q2_K), 1, 256, np.zeros(84, np.uint8))
+    with pytest.raises(ValueError, match="full"):
+        arena.pack(int(GGMLType.F32), 16, 16, np.zeros(1024, np.uint8))
+    with pytest.raises(ValueError, match="whole number"):
+        arena.pack(int(GGMLType.F32), 3, 16, np.zeros(100, np.uint8))
+
+
+def test_unknown_tiers_are_refused():
+    with pytest.raises(ValueError, match="no kernel tier"):
+        _native.packed_bytes("sse9", 0, 1, 1)

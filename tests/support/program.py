@@ -1,0 +1,107 @@
+"""Native programs of a few instructions, fed and read through their workspace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from outpace import _native
+from outpace.gguf.quants import dequantize, quantize
+from outpace.gguf.types import GGMLType
+
+COPY, NORM, SWIGLU, SILU, ADD, MUL, SCALE = range(7)
+NONE = -1
+
+
+def padded(n: int, to: int = 32) -> int:
+    return -(-n // to) * to
+
+
+class Space:
+    """Offsets in a workspace, handed out one after another."""
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    def take(self, n_bytes: int) -> int:
+        at = self.end
+        self.end += padded(n_bytes, 64)
+        return at
+
+
+def program(tier, space, *, threads=1, rows=64, kv=(), n_pages=1, kv_type=1, arena=None, widest=8192, partial_rows=0):
+    """Return an empty program whose shared buffers follow those already taken from `space`."""
+    chunks = -(-n_pages * 64 // 256)
+    heads = 64
+    head_dim = max((k for _, k in kv), default=16)
+    partial = space.take(4 * max(1, partial_rows) * heads * chunks * (head_dim + 2))
+    scratch_bytes = padded(4 * max(widest, 8 * (256 + 2 * (head_dim + 2))), 64)
+    scratch = space.take(threads * scratch_bytes)
+    arena = arena or _native.WeightArena(tier, _native.Pool(threads), 64)
+    return _native.Program(
+        weights=arena,
+        max_rows=rows,
+        max_wanted=rows,
+        n_pages=n_pages,
+        kv_type=kv_type,
+        kv=list(kv),
+        workspace_bytes=space.end,
+        partial=partial,
+        partial_rows=partial_rows,
+        partial_chunks=chunks,
+        scratch=scratch,
+        scratch_bytes=scratch_bytes,
+    )
+
+
+def run_rows(prog, n_rows: int) -> None:
+    pages = np.zeros(64, np.int32)
+    prog.run([0] * n_rows, [(0, n_rows, pages)], [])
+
+
+def linear(tier, kind, raw, shape, x, *, threads=1, residual=None, bias=None):
+    """Run y = x @ w.T (+ bias) (+ residual) natively. raw: bytes of w in GGUF form; x float32 [T, K]."""
+    n, k = shape
+    t = len(x)
+    stride, out_stride = padded(k), padded(n)
+    space = Space()
+    at_x, at_out = space.take(4 * t * stride), space.take(4 * t * out_stride)
+    at_q, at_s = space.take(t * stride), space.take(t * stride // 32 * 16)
+    at_r = space.take(4 * t * out_stride)
+    pool = _native.Pool(threads)
+    arena = _native.WeightArena(tier, pool, _native.packed_bytes(tier, int(kind), n, k))
+    weight = arena.pack(int(kind), n, k, raw)
+    prog = program(tier, space, threads=threads, rows=max(t, 1), arena=arena)
+    plain = kind in (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
+    if not plain:
+        prog.add_rows(
+            verb=COPY, rows=0, x=at_x, y=NONE, stride=stride, n=k, groups=1, factor=0.0, weight=[],
+            out=at_x, q=at_q, scales=at_s,
+        )  # fmt: skip
+    biased = [] if bias is None else [*bias.tolist(), *([0.0] * (out_stride - n))]
+    prog.add_linear(
+        rows=0, x=at_x if plain else NONE, q=NONE if plain else at_q, scales=NONE if plain else at_s, in_stride=stride,
+        weights=[weight], outs=[at_out], strides=[out_stride], residuals=[NONE if residual is None else at_r],
+        biases=[biased],
+    )  # fmt: skip
+    prog.floats(at_x, t, stride, k)[:] = x
+    if residual is not None:
+        prog.floats(at_r, t, out_stride, n)[:] = residual
+    run_rows(prog, t)
+    return prog.floats(at_out, t, out_stride, n).copy()
+
+
+def random_matrix(rng, kind, n, k):
+    """Return GGUF bytes of a random [n, k] matrix and the float32 values they stand for."""
+    values = rng.standard_normal((n, k)).astype(np.float32) / np.float32(np.sqrt(k))
+    raw = np.ascontiguousarray(quantize(values, kind)).reshape(-1).view(np.uint8)
+    return raw, dequantize(raw, kind, (n, k))
+
+
+def quantized(x):
+    """Return activations as the kernels round them: int8 [T, K / 32, 32] and float32 scales [T, K / 32]."""
+    blocks = x.reshape(len(x), -1, 32)
+    top = np.abs(blocks).max(axis=-1)
+    d = top / np.float32(127)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(top > 0, np.float32(127) / top, np.float32(0)).astype(np.float32)
+    return np.rint(blocks * inverse[..., None]).astype(np.int8), d
