@@ -11,7 +11,7 @@ from outpace.gguf.quants import dequantize
 from outpace.gguf.types import BLOCK, GGMLType
 from outpace.gguf.weights import Weights
 
-TINY = {"n_layers": 2, "d_model": 256, "n_heads": 4, "n_kv_heads": 2, "head_dim": 64, "d_ff": 512, "vocab": 320}
+TINY = {"n_layers": 2, "d_model": 256, "n_heads": 4, "n_kv_heads": 2, "head_dim": 64, "d_ff": 256, "vocab": 320}
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)

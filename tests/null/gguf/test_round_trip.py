@@ -51,7 +51,7 @@ def plain(value):
     return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(metadata=st.dictionaries(names, typed, max_size=8), table=tensors(), version=st.sampled_from((2, 3)))
 def test_what_was_written_is_read(tmp_path, metadata, table, version):
     metadata.pop("general.alignment", None)

@@ -33,7 +33,7 @@ def plain_end(raw, at, n):
     return at if at <= len(raw) else None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(pieces, max_size=8), st.integers(1, 300), st.integers(0, 9), st.binary(max_size=9))
 def test_the_walk_ends_where_the_plain_walk_ends(items, times, before, after):
     items = (items * times)[:1500]
@@ -44,7 +44,7 @@ def test_the_walk_ends_where_the_plain_walk_ends(items, times, before, after):
         assert strings.end_of(memoryview(cut), before, len(items)) == plain_end(cut, before, len(items))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(pieces, max_size=8), st.integers(1, 200))
 def test_decoding_gives_every_string_or_says_which_is_not_utf8(items, times):
     items = (items * times)[:1000]
@@ -58,7 +58,7 @@ def test_decoding_gives_every_string_or_says_which_is_not_utf8(items, times):
         assert strings.decode(memoryview(packed(items)), len(items)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.integers(0, 200))
 def test_any_bytes_walk_alike(raw, n):
     raw = raw.replace(b"\1", b"\0\0\0\0\0\0\0\0").replace(b"\2", b"\2\0\0\0\0\0\0\0")
