@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from outpace.text.pretokenizers import PreTokenizer
 from outpace.text.vocabulary import TokenType, Vocabulary, broken, check_length
 
 if TYPE_CHECKING:
     from outpace.gguf.metadata import Metadata
+
+# Real pieces have at most some dozens of characters; cutting a hostile one in all ways would never end.
+MAX_PIECE: Final = 1024
 
 
 def byte_level_encoder(metadata: Metadata, vocabulary: Vocabulary, pre: PreTokenizer) -> Any:
@@ -50,15 +53,14 @@ def sentencepiece_encoder(metadata: Metadata, vocabulary: Vocabulary) -> Any:
 
     scores = metadata.floats("tokenizer.ggml.scores").tolist()
     check_length(metadata, "tokenizer.ggml.scores", len(scores), len(vocabulary.texts))
-    mergeable = [*vocabulary.ids_of(TokenType.NORMAL, TokenType.UNUSED)]
-    ids = {vocabulary.texts[token]: token for token in mergeable}
+    ids = {vocabulary.texts[token]: token for token in vocabulary.ids_of(TokenType.NORMAL, TokenType.UNUSED)}
     with _no_collection():
         merges = [
-            (text[:cut], text[cut:])
-            for token in sorted(mergeable, key=lambda token: -scores[token])
-            for text in (vocabulary.texts[token],)
+            (left, right)
+            for text in sorted(ids, key=lambda text: -scores[ids[text]])
+            if len(text) <= MAX_PIECE
             for cut in range(1, len(text))
-            if text[:cut] in ids and text[cut:] in ids
+            if (left := text[:cut]) in ids and (right := text[cut:]) in ids
         ]
         bytes_ = {vocabulary.texts[token]: token for token in vocabulary.ids_of(TokenType.BYTE)}
         unknown = [vocabulary.texts[token] for token in vocabulary.ids_of(TokenType.UNKNOWN)][:1]
