@@ -102,3 +102,18 @@ def test_nothing_is_proposed_for_nothing():
     assert drafter.propose([], 4).tokens == ()
     drafter.observe([1, 2, 1, 2])
     assert drafter.propose([1, 2, 1, 2], 0).tokens == ()
+
+
+def test_the_latest_occurrence_is_copied():
+    drafter = SuffixDrafter()
+    assert drafter.propose([1, 2, 3, 1, 2, 4, 9, 1, 2], 1).tokens == [4]
+
+
+def test_hashes_that_collide_do_not_make_a_match(monkeypatch):
+    monkeypatch.setattr("outpace.speculate.suffix.hash", lambda key: 0, raising=False)
+    tokens = [random.Random(3).randrange(3) for _ in range(200)]
+    drafter = SuffixDrafter()
+    for i, token in enumerate(tokens):
+        drafter.observe([token])
+        source, match = drafter.match
+        assert source < 0 or agrees(tokens[: i + 1], source, match)
