@@ -25,7 +25,7 @@ from outpace.errors import ConfigError, RequestError, nearest
 from outpace.graph.step import Segment, Step
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
-from outpace.speculate import AutoDepth, Drafter, NoDrafter, Policy, StepCosts, SuffixDrafter, measure
+from outpace.speculate import AutoDepth, Drafter, FixedDepth, NoDrafter, Policy, SuffixDrafter, measure
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Backend, Executable
@@ -92,7 +92,6 @@ class LLM:
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits)
-        self._make_drafter = DRAFTERS[self.settings.drafter]
         self._engine = Engine(self._executable, policy or self._policy(config), self.settings.parallel)
         self._text()
         self.load_s = perf_counter() - began
@@ -152,6 +151,7 @@ class LLM:
         max_tokens: int | None = None,
         stop: str | List[str] = (),
         ignore_eos: bool = False,
+        drafter: str | None = None,
         on_prompt: Callable[[int, int], None] | None = None,
         **sampling: Any,
     ) -> Stream:
@@ -166,6 +166,7 @@ class LLM:
             max_tokens: Most tokens to write; None for as many as the context holds.
             stop: Text, or several, that ends the answer and is not part of it.
             ignore_eos: Go on past the tokens that end a text.
+            drafter: Who drafts this time: `none` or `suffix`; None for whom the settings say. Changes no token.
             on_prompt: Called with tokens done and tokens in all while a prompt is read.
             sampling: Fields of `SamplingParams`, in place of `params`.
 
@@ -182,11 +183,15 @@ class LLM:
             raise RequestError(
                 f"one of prompt, prompt_tokens and messages is needed; found {', '.join(given) or 'none'}"
             )
+        if drafter is not None and drafter not in DRAFTERS:
+            raise ConfigError("drafter", drafter, f"one of {', '.join(DRAFTERS)}{nearest(drafter, DRAFTERS)}")
         chosen = _sampling(params, sampling)
         prompts, is_many = self._encode(prompt, prompt_tokens, messages, template or {})
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         requests = [Request(tuple(each), chosen, max_tokens, stops, ignore_eos) for each in prompts]
-        return Stream(self._engine, [self._sequence(each) for each in requests], self.load_s, is_many, on_prompt)
+        make_drafter = DRAFTERS[drafter or self.settings.drafter]
+        sequences = [self._sequence(each, make_drafter()) for each in requests]
+        return Stream(self._engine, sequences, self.load_s, is_many, on_prompt)
 
     def close(self) -> None:
         """Let go of the file and of the model's memory."""
@@ -216,7 +221,7 @@ class LLM:
         lists = prompt_tokens if is_many else [prompt_tokens]
         return [[int(token) for token in each] for each in lists], is_many
 
-    def _sequence(self, request: Request) -> tuple[Sequence, tuple[str, ...]]:
+    def _sequence(self, request: Request, drafter: Drafter) -> tuple[Sequence, tuple[str, ...]]:
         """Return the sequence of a request, and what of the request had to be changed."""
         n_vocab, context, n = self._executable.n_vocab, self.settings.context, len(request.tokens)
         if n == 0:
@@ -233,7 +238,7 @@ class LLM:
         if request.max_tokens is not None and n + request.max_tokens > context:
             notes = (f"max_tokens {request.max_tokens} lowered to {most - n}: the context holds {context} tokens",)
         sampler = Sampler(request.sampling, n_vocab)
-        return Sequence(request, sampler, self._make_drafter(), self._output(request), most), notes
+        return Sequence(request, sampler, drafter, self._output(request), most), notes
 
     def _output(self, request: Request) -> Output:
         tokenizer = self._text()
@@ -257,9 +262,9 @@ class LLM:
         return Tokenizer.from_metadata(metadata) if "tokenizer.ggml.model" in metadata else None
 
     def _policy(self, config: RunConfig) -> Policy:
-        costs = StepCosts()
-        if self.settings.drafter != "none":
-            costs = measure(self._time_step, most=self.settings.limits.max_wanted)
+        if self.settings.drafter == "none":
+            return FixedDepth(0)
+        costs = measure(self._time_step, most=self.settings.limits.max_wanted)
         return AutoDepth(costs, config.spec_draft_n_max, config.spec_draft_n_min, config.spec_draft_p_min)
 
     def _time_step(self, width: int) -> float:

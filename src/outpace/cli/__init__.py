@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: what is typed to what runs."""

@@ -72,7 +72,7 @@ def resolve(
         ResourceError: What was asked for does not fit; says the largest context that does.
     """
     reasons: dict[str, str] = {}
-    threads = _threads(config.threads, environment_threads, reasons)
+    threads = settle_threads(config.threads, environment_threads, reasons)
     drafter = _drafter(config, reasons)
     if config.context is not None and config.context > n_ctx_train:
         raise ConfigError("context", config.context, f"at most {n_ctx_train}, what the model was trained for")
@@ -139,7 +139,8 @@ def available_memory() -> int:
         return found
 
 
-def _threads(asked: int | None, environment: int | None, reasons: dict[str, str]) -> int:
+def settle_threads(asked: int | None, environment: int | None, reasons: dict[str, str]) -> int:
+    """Return how many threads compute, and put why into `reasons`."""
     if asked is not None:
         reasons["threads"] = "as asked for"
         return asked

@@ -26,6 +26,9 @@ MAX_TENSORS = 65536
 MAX_TENSOR_NAME_BYTES = 256
 MAX_PARTS = 9999
 
+# A page that is touched brings its neighbours in the cache along, up to as many as a large page holds.
+AROUND_BYTES = 1 << 21
+
 _MIN_KEY_BYTES = 8 + 4 + 1  # an empty key, a type, one byte
 _MIN_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8  # a one-letter name, no dimensions, a type, an offset
 _PART_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -87,8 +90,10 @@ class GGUFFile:
         """Let the system take back the memory of a tensor's pages; reading them again reads the file again."""
         info = self._info(name)
         if info.n_bytes and hasattr(mmap, "MADV_DONTNEED"):
-            start = info.offset_bytes // mmap.PAGESIZE * mmap.PAGESIZE
-            self._maps[info.part].madvise(mmap.MADV_DONTNEED, start, info.offset_bytes + info.n_bytes - start)
+            mapped = self._maps[info.part]
+            start = max(info.offset_bytes - AROUND_BYTES, 0) // mmap.PAGESIZE * mmap.PAGESIZE
+            end = min(info.offset_bytes + info.n_bytes + AROUND_BYTES, len(mapped))
+            mapped.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def close(self) -> None:
         """Let go of the mapping. Arrays given out stay valid: the memory goes with the last of them."""

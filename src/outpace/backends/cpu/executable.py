@@ -103,7 +103,9 @@ def _emit(program: _native.Program, instruction: Instruction, loaded: _Loaded, f
     elif instruction.method == "add_linear":
         refs = arguments["weights"]
         arguments["weights"] = [loaded.weights[ref.name] for ref in refs]
-        arguments["biases"] = [_bias(bias, ref.shape[0], file) for bias, ref in zip(arguments["biases"], refs, strict=True)]
+        arguments["biases"] = [
+            _bias(bias, ref.shape[0], file) for bias, ref in zip(arguments["biases"], refs, strict=True)
+        ]
     elif instruction.method == "add_rows":
         weight: WeightRef | None = arguments["weight"]
         arguments["weight"] = _vector(weight, file).tolist() if weight else []
@@ -122,7 +124,9 @@ def frequencies(rope: Rope, file: GGUFFile) -> list[float]:
 
 
 def _vector(ref: WeightRef, file: GGUFFile) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return dequantize(file.data(ref.name), ref.type, ref.shape)
+    values = np.array(dequantize(file.data(ref.name), ref.type, ref.shape))
+    file.release(ref.name)
+    return values
 
 
 def _bias(ref: WeightRef | None, rows: int, file: GGUFFile) -> list[float]:

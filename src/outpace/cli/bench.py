@@ -1,0 +1,262 @@
+"""`outpace bench`: steps by width, decoding with and without drafting, reading prompts."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outpace.cli import options as o
+from outpace.config import RunConfig
+from outpace.errors import ConfigError
+
+if TYPE_CHECKING:
+    from outpace.cli.measure import Sample
+
+app = typer.Typer(help="Measure steps, decoding and prompts on this machine.", no_args_is_help=True)
+
+# What decoding is measured on where no prompt is given: the answer repeats part of the question.
+PROMPT = """Add a docstring to this function and change nothing else:
+
+def total_price(items, tax_rate):
+    subtotal = 0
+    for item in items:
+        subtotal += item.price * item.quantity
+    return subtotal * (1 + tax_rate)
+"""
+
+Repeat = Annotated[int, typer.Option("-r", "--repeat", metavar="R", min=1, help="Times each thing is measured.")]
+Depth = Annotated[
+    int, typer.Option("-d", "--depth", metavar="N", min=0, help="Positions that are in the cache already.")
+]
+
+
+@app.command()
+def width(
+    model: o.Model,
+    widths: Annotated[str, typer.Option("--widths", metavar="LIST", help="Rows of a step.")] = "1,2,4,8,16",
+    depth: Depth = 0,
+    repeat: Repeat = 20,
+    kv_type: o.KVType = RunConfig.kv_type,
+    threads: o.Threads = None,
+    as_json: o.Json = False,
+) -> None:
+    """Time steps of several widths, interleaved: what verifying a draft costs."""
+    rows = _widths(widths)
+    path = _find(model)
+
+    from outpace.cli import machine
+    from outpace.cli.measure import Subject, interleaved, spread
+    from outpace.cli.progress import Meter
+
+    most = max(rows)
+    RunConfig(kv_type=kv_type)
+    with (
+        Meter() as meter,
+        Subject(
+            path,
+            positions=depth + most,
+            max_rows=most,
+            max_wanted=most,
+            threads=threads,
+            kv_type=kv_type,
+            progress=lambda done, total: meter("loading", done, total),
+        ) as subject,
+    ):
+        meter.close()
+        probe = machine.Probe(subject.tier, subject.threads)
+        timers = [lambda n=n: subject.time(n, depth) for n in rows]
+        taken = interleaved([*timers, probe.bandwidth], repeat)
+        found = _width_numbers(rows, taken, subject.step_bytes)
+        card = machine.card(path, subject.tier, subject.threads, found["bandwidth_gbps"] * 1e9)
+    table = [["width", "ms", "spread", "of width 1", "tokens/s"]]
+    first = found["widths"][str(rows[0])]
+    for n, times in zip(rows, taken, strict=False):
+        ms = found["widths"][str(n)]
+        table.append([str(n), f"{ms:.3f}", f"{spread(times):.0%}", f"{ms / first:.2f}x", f"{1e3 * n / ms:.1f}"])
+    _show(table, card)
+    share = found["weights_gbps"] / found["bandwidth_gbps"]
+    typer.echo(
+        f"a step of width {rows[0]} reads weights at {found['weights_gbps']:.1f} GB/s, {share:.0%} of the "
+        f"{found['bandwidth_gbps']:.1f} GB/s measured in between (best {max(taken[-1]) / 1e9:.1f})"
+    )
+    if as_json:
+        typer.echo(json.dumps(found | {"depth": depth, "machine": card}))
+
+
+def _width_numbers(rows: list[int], taken: list[list[float]], step_bytes: int) -> dict[str, Any]:
+    medians = [statistics.median(times) for times in taken]
+    return {
+        "widths": {str(n): round(1e3 * seconds, 4) for n, seconds in zip(rows, medians, strict=False)},
+        "weights_gbps": round(step_bytes / medians[0] / 1e9, 2),
+        "bandwidth_gbps": round(medians[-1] / 1e9, 2),
+    }
+
+
+@app.command()
+def prefill(
+    model: o.Model,
+    prompt: Annotated[int, typer.Option("-p", "--n-prompt", metavar="N", min=1, help="Tokens of the prompt.")] = 512,
+    depth: Depth = 0,
+    repeat: Repeat = 5,
+    kv_type: o.KVType = RunConfig.kv_type,
+    threads: o.Threads = None,
+    as_json: o.Json = False,
+) -> None:
+    """Time reading a prompt of random tokens."""
+    path = _find(model)
+
+    from outpace.cli import machine
+    from outpace.cli.measure import Subject, interleaved, spread
+    from outpace.cli.progress import Meter
+    from outpace.engine.resolve import MAX_ROWS
+
+    RunConfig(kv_type=kv_type)
+    chunks = [(start, min(MAX_ROWS, prompt - start)) for start in range(0, prompt, MAX_ROWS)]
+    with (
+        Meter() as meter,
+        Subject(
+            path,
+            positions=depth + prompt,
+            max_rows=min(prompt, MAX_ROWS),
+            max_wanted=1,
+            threads=threads,
+            kv_type=kv_type,
+            progress=lambda done, total: meter("loading", done, total),
+        ) as subject,
+    ):
+        meter.close()
+
+        def read() -> float:
+            # Only the last row of a prompt is wanted.
+            ends = [start + n == prompt for start, n in chunks]
+            return sum(
+                subject.time(n, depth + start, [n - 1] if is_last else [])
+                for (start, n), is_last in zip(chunks, ends, strict=True)
+            )
+
+        (times,) = interleaved([read], repeat)
+        probe = machine.Probe(subject.tier, subject.threads)
+        card = machine.card(path, subject.tier, subject.threads, probe.best_bandwidth())
+    seconds = statistics.median(times)
+    found = {"prompt_n": prompt, "depth": depth, "prompt_per_s": round(prompt / seconds, 2), "seconds": seconds}
+    row = [str(prompt), f"{seconds:.4f}", f"{spread(times):.0%}", f"{prompt / seconds:.1f}"]
+    _show([["tokens", "s", "spread", "tokens/s"], row], card)
+    if as_json:
+        typer.echo(json.dumps(found | {"machine": card}))
+
+
+@app.command()
+def decode(
+    model: o.Model,
+    prompt: Annotated[
+        str, typer.Option("-p", "--prompt", metavar="TEXT", help="A message of the user.", show_default=False)
+    ] = PROMPT,
+    predict: Annotated[int, typer.Option("-n", "--predict", metavar="N", min=2, help="Tokens to write.")] = 128,
+    repeat: Repeat = 5,
+    ctx_size: o.Context = None,
+    kv_type: o.KVType = RunConfig.kv_type,
+    threads: o.Threads = None,
+    spec_type: o.SpecType = RunConfig.spec_type,
+    spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
+    spec_draft_n_min: o.SpecLeast = RunConfig.spec_draft_n_min,
+    spec_draft_p_min: o.SpecChance = RunConfig.spec_draft_p_min,
+    temp: o.Temperature = 0.0,
+    seed: o.Seed = 0,
+    as_json: o.Json = False,
+) -> None:
+    """Time an answer without and with drafting, interleaved, and compare the texts."""
+    from outpace.cli import machine
+    from outpace.cli.measure import Subjects
+    from outpace.cli.progress import Meter
+    from outpace.sampling.params import SamplingParams
+
+    with Meter() as meter:
+        subjects = Subjects(
+            model,
+            meter,
+            context=ctx_size,
+            kv_type=kv_type,
+            threads=threads,
+            spec_type=spec_type,
+            spec_draft_n_max=spec_draft_n_max,
+            spec_draft_n_min=spec_draft_n_min,
+            spec_draft_p_min=spec_draft_p_min,
+        )
+    llm = subjects.llm
+    request: dict[str, Any] = {
+        "messages": [{"role": "user", "content": prompt}],
+        "params": SamplingParams(temperature=temp, seed=seed),
+        "max_tokens": predict,
+        "ignore_eos": True,
+    }
+    samples: dict[str, list[Sample]] = {"none": []}
+    samples.setdefault(llm.settings.drafter, [])
+    for name in samples:
+        subjects.answer(name, **request)
+    for _ in range(repeat):
+        for name, taken in samples.items():
+            taken.append(subjects.answer(name, **request))
+    tier, n_threads = machine.tier(), llm.settings.threads
+    probe = machine.Probe(tier, n_threads)
+    card = machine.card(llm.path, tier, n_threads, probe.best_bandwidth())
+    found = {name: _decode_numbers(taken) for name, taken in samples.items()}
+    texts = {tuple(sample.result.tokens) for taken in samples.values() for sample in taken}
+    table = [["drafter", "tokens/s", "tokens per round", "Python's share"]]
+    for name, numbers in found.items():
+        share = f"{numbers['python_share']:.1%}"
+        table.append([name, f"{numbers['predicted_per_s']:.1f}", f"{numbers['tokens_per_round']:.2f}", share])
+    _show(table, card)
+    typer.echo("identical texts" if len(texts) == 1 else "THE TEXTS DIFFER")
+    if as_json:
+        typer.echo(json.dumps({"drafters": found, "identical": len(texts) == 1, "machine": card}))
+    if len(texts) != 1:
+        raise typer.Exit(1)
+
+
+def _decode_numbers(taken: list[Sample]) -> dict[str, float]:
+    last = taken[-1].result
+    return {
+        "predicted_n": last.timings.predicted_n,
+        "predicted_per_s": round(statistics.median(each.result.timings.predicted_per_s for each in taken), 2),
+        "prompt_n": last.timings.prompt_n,
+        "tokens_per_round": round(last.speculation.tokens_per_round, 3),
+        "drafted": last.speculation.drafted,
+        "accepted": last.speculation.accepted,
+        "python_share": round(statistics.median(each.python_share for each in taken), 4),
+    }
+
+
+def _widths(text: str) -> list[int]:
+    """Return the widths that were asked for.
+
+    Raises:
+        ConfigError: They are not whole numbers from 1 to 512 with commas between them, each once.
+    """
+    rows = o.whole_numbers(text, "--widths", "whole numbers with commas between them, as in 1,4,8")
+    if not all(1 <= n <= 512 for n in rows) or len(set(rows)) != len(rows):
+        raise ConfigError("--widths", text, "numbers from 1 to 512, each once")
+    return rows
+
+
+def _find(model: str) -> Path:
+    from outpace import hub
+    from outpace.cli.progress import Meter
+
+    with Meter() as meter:
+        return hub.resolve(model, progress=meter)
+
+
+def _show(table: list[list[str]], card: dict[str, Any]) -> None:
+    """Print a machine card and a table whose first row are headings."""
+    commit = f", commit {card['commit']}" if card["commit"] else ""
+    typer.echo(
+        f"{card['cpu']}, {card['tier']}, {card['threads']} threads, {card['bandwidth_gbps']} GB/s{commit}; "
+        f"{card['file']} ({card['file_bytes'] / 1e6:.1f} MB, {card['file_sha256_1m']})"
+    )
+    sizes = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    for row in table:
+        typer.echo("  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)))

@@ -1,0 +1,47 @@
+"""A model made ready for a command, with progress, and with notes on what was settled differently than asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from outpace import env
+from outpace.backends.backend import Limits
+from outpace.backends.cpu import CpuBackend
+from outpace.backends.cpu.executable import CpuExecutable
+from outpace.cli.progress import Meter, note
+from outpace.gguf.file import GGUFFile
+from outpace.graph.plan import Plan
+from outpace.llm import LLM
+
+
+class Backend(CpuBackend):
+    """The CPU's backend; says which tensors are kept in another type than the file's."""
+
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
+        """Compile as the CPU's backend does."""
+        converted = list(self.converted(plan).values())
+        for change in dict.fromkeys(converted):
+            note(f"{converted.count(change)} tensors have a type without a kernel and are converted: {change}")
+        return super().compile(plan, file, limits)
+
+
+def load(model: str, **options: Any) -> LLM:
+    """Return a model, ready to write.
+
+    Args:
+        model: What the command line names it.
+        options: Fields of `RunConfig`.
+    """
+    tier = env.read().tier
+    with Meter() as meter:
+        llm = LLM(
+            model,
+            backend=lambda threads: Backend(threads, tier, lambda done, total: meter("loading", done, total)),
+            progress=meter,
+            **options,
+        )
+    for setting in ("context", "n_pages"):
+        reason = llm.settings.reasons[setting]
+        if "memory is short" in reason:
+            note(f"a context of {llm.context} tokens; {reason}")
+    return llm

@@ -1,0 +1,85 @@
+"""The program `outpace`: commands by name, errors in one sentence, exit codes from the table of errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from outpace.cli.bench import app as bench
+from outpace.cli.chat import chat
+from outpace.cli.doctor import doctor
+from outpace.cli.inspect import inspect
+from outpace.cli.pull import pull
+from outpace.cli.run import run
+from outpace.errors import OutpaceError, nearest, status_of
+
+USAGE = 2  # exit code for what was typed wrong
+INTERRUPTED = 130  # what a shell reports after ^C
+
+app = typer.Typer(
+    name="outpace",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, chat, inspect, doctor, pull):
+    app.command()(command)
+app.add_typer(bench, name="bench")
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        import outpace
+
+        typer.echo(f"outpace {outpace.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def outpace(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Run open-weight language models from one GGUF file, drafting ahead; the text is that of plain decoding."""
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run a command line; return its exit code."""
+    try:
+        done = app(list(arguments), prog_name="outpace", standalone_mode=False)
+    except OutpaceError as error:
+        return _fail(str(error), status_of(error)[0])
+    except TyperException as error:
+        return _fail(_sentence(error), USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return done if isinstance(done, int) else 0
+
+
+def main() -> None:
+    """Run the program's own command line and exit."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    sys.exit(call(sys.argv[1:]))
+
+
+def _fail(sentence: str, code: int) -> int:
+    typer.echo(f"outpace: {sentence}", err=True)
+    return code
+
+
+def _sentence(error: TyperException) -> str:
+    """Return what was typed wrong, with the nearest name where a name was not known."""
+    context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is not None and option is not None and hasattr(error, "possibilities"):
+        known = [name for each in context.command.params for name in (*each.opts, *each.secondary_opts)]
+        return f"no such option {option}{nearest(option, known)} ({context.command_path} --help lists all)"
+    text = error.format_message().strip().rstrip(".")
+    if context is not None and not text:
+        return f"a command is needed ({context.command_path} --help lists all)"
+    return text[:1].lower() + text[1:]
