@@ -20,6 +20,9 @@ PROBE_SHARE = 0.01
 # After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told.
 MOST_WITHOUT_PLAIN = 48
 
+# One in so many plain steps is learned from: they are alike, and a step leaves Python's memory cold.
+PLAIN_TAKEN = 4
+
 # A gain smaller than this is not worth the risk of a wrong estimate.
 MARGIN = 1.02
 
@@ -110,7 +113,7 @@ class AutoDepth:
         self._n_min, self._p_min = n_min, p_min
         self._calibration = Calibration()
         self._purse = 0.0
-        self._n_without_plain = 0
+        self._n_without_plain = self._n_plain = 0
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return the depths with the best expected rate."""
@@ -164,9 +167,17 @@ class AutoDepth:
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Refine the cost of this width and fill the purse (in plain steps)."""
+        n = 1
+        if n_drafted == 0:
+            self._n_without_plain = 0
+            self._n_plain += 1
+            if self._n_plain % PLAIN_TAKEN:
+                return
+            n = PLAIN_TAKEN
+        else:
+            self._n_without_plain += 1
         self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
-        self._n_without_plain = self._n_without_plain + 1 if n_drafted else 0
-        self._purse = min(self._purse + PROBE_SHARE * self.costs.ratio(n_rows), 2.0)
+        self._purse = min(self._purse + n * PROBE_SHARE * self.costs.ratio(n_rows), 2.0)
 
 
 def _worth(candidate: tuple[float, int]) -> float:
