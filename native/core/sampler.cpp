@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace outpace {
 namespace {
@@ -21,13 +22,15 @@ struct Entry {
 
 // Buffers that keep their capacity between calls; one set a thread, contents never outlive a call.
 struct Scratch {
-    std::vector<float> row, chunk_max, groups, keys;
+    std::vector<float> row, masked, chunk_max, groups, keys;
     std::vector<int32_t> ids, weights;
-    std::vector<int64_t> buckets;
+    std::vector<int64_t> sums;
+    std::vector<uint16_t> buckets;
     std::vector<Entry> border;
 };
 
-Scratch& scratch() {
+// Not inlined, or the compiler looks the thread's copy up again at every use.
+__attribute__((noinline)) Scratch& scratch() {
     thread_local Scratch buffers;
     return buffers;
 }
@@ -59,37 +62,37 @@ void keep_largest(const float* logits, std::vector<int32_t>& ids, size_t count, 
     if (sorted) std::sort(ids.begin(), ids.end(), before);
 }
 
-float largest_of(const std::vector<float>& x) { return *std::max_element(x.begin(), x.end()); }
-
 // Leaves the fewest ids, smallest key first, whose weights reach `share` of the sum. Keys are sorted into buckets
 // first, so only the bucket that the end falls into is put in order; whole numbers make the sums exact either way.
-void keep_nucleus(Scratch& s, double share) {
+void keep_nucleus(const SampleKernels& kernels, Scratch& s, double share) {
     const size_t n = s.ids.size();
     int64_t total = 0;
     for (size_t i = 0; i < n; ++i) total += s.weights[i];
-    const double wanted = share * static_cast<double>(total);
+    const double wanted = std::max(share * static_cast<double>(total), 1.0);  // never nothing
     const auto reached = [wanted](int64_t sum) { return static_cast<double>(sum) >= wanted; };
 
-    constexpr size_t kBuckets = 2048;
-    const size_t n_buckets = n <= 128 ? 1 : kBuckets;
-    const float span = std::max(std::min(largest_of(s.keys), 32.0f), 1e-30f);
-    const float per_key = static_cast<float>(n_buckets) / span;
-    const auto bucket_of = [&](float key) {
-        return static_cast<size_t>(std::min(key * per_key, static_cast<float>(n_buckets - 1)));
-    };
+    const size_t n_buckets = n <= 128 ? 1 : 2048;
+    const float span = std::max(std::min(kernels.max(s.keys.data(), n), 32.0f), 1e-30f);
+    const float per_key = static_cast<float>(n_buckets) / span, last_bucket = static_cast<float>(n_buckets - 1);
+    s.sums.assign(n_buckets, 0);
+    s.buckets.resize(n);
+    for (size_t i = 0; i < n; ++i)
+        s.buckets[i] = static_cast<uint16_t>(static_cast<int32_t>(std::min(s.keys[i] * per_key, last_bucket)));
+    int64_t* sums = s.sums.data();
+    for (size_t i = 0; i < n; ++i) sums[s.buckets[i]] += s.weights[i];
     size_t last = 0;
     int64_t sum = 0;
-    if (n_buckets > 1) {
-        s.buckets.assign(n_buckets, 0);
-        for (size_t i = 0; i < n; ++i) s.buckets[bucket_of(s.keys[i])] += s.weights[i];
-        while (last + 1 < n_buckets && !reached(sum + s.buckets[last])) sum += s.buckets[last++];
-    }
+    while (last + 1 < n_buckets && !reached(sum + sums[last])) sum += sums[last++];
+
     s.border.clear();
+    int32_t* ids = s.ids.data();
     size_t kept = 0;
     for (size_t i = 0; i < n; ++i) {
-        const size_t bucket = bucket_of(s.keys[i]);
-        if (bucket == last) s.border.push_back({s.keys[i], s.ids[i], s.weights[i]});
-        if (bucket < last) s.ids[kept++] = s.ids[i];
+        const int32_t id = ids[i];
+        const size_t bucket = s.buckets[i];
+        if (bucket == last) s.border.push_back({s.keys[i], id, s.weights[i]});
+        ids[kept] = id;
+        kept += bucket < last;
     }
     s.ids.resize(kept);
     std::sort(s.border.begin(), s.border.end(),
@@ -181,24 +184,36 @@ int64_t Sampler::choose(const float* logits, uint64_t position, const std::vecto
     return choose_kept(logits, key);
 }
 
+// Many survivors: a row where the others are masked goes through the noise four times as fast as a list.
+int64_t Sampler::noisy_argmax_of_ids(const float* logits, NoiseKey key) const {
+    Scratch& s = scratch();
+    s.masked.assign(n_vocab_, -kInfinity);
+    for (const int32_t id : s.ids) s.masked[id] = logits[id];
+    kernels_.chunk_max(s.masked.data(), n_vocab_, s.chunk_max.data());
+    return static_cast<int64_t>(
+        kernels_.noisy_argmax(s.masked.data(), n_vocab_, s.chunk_max.data(), settings_.inverse_temperature, key));
+}
+
 // The filters after top_k, then noise, on the ids in scratch.
 int64_t Sampler::choose_kept(const float* logits, NoiseKey key) const {
     Scratch& s = scratch();
     if (settings_.typical_p < 1) {
         weigh(kernels_, logits, s);
         center(s);
-        keep_nucleus(s, settings_.typical_p);
+        keep_nucleus(kernels_, s, settings_.typical_p);
     }
     if (settings_.top_p < 1) {
         weigh(kernels_, logits, s);
-        keep_nucleus(s, settings_.top_p);
+        keep_nucleus(kernels_, s, settings_.top_p);
     }
-    float best = -kInfinity;
-    for (const int32_t id : s.ids) best = std::max(best, logits[id]);
-    const float least = best + settings_.min_p_offset;
-    std::erase_if(s.ids, [&](int32_t id) { return logits[id] < least; });
-
+    if (settings_.min_p_offset > -kInfinity) {
+        float best = -kInfinity;
+        for (const int32_t id : s.ids) best = std::max(best, logits[id]);
+        const float least = best + settings_.min_p_offset;
+        std::erase_if(s.ids, [&](int32_t id) { return logits[id] < least; });
+    }
     const bool is_greedy = settings_.inverse_temperature == 0;
+    if (!is_greedy && s.ids.size() > n_vocab_ / 16) return noisy_argmax_of_ids(logits, key);
     s.keys.resize(s.ids.size());
     if (!is_greedy) kernels_.gumbel(s.ids.data(), s.ids.size(), key, s.keys.data());
     float score = -kInfinity;
@@ -229,9 +244,11 @@ Partition Sampler::partition(const float* logits, size_t count) const {
 
     count = std::min(count, n_vocab_);
     s.ids.resize(n_vocab_);
-    float floor = floor_for(s.chunk_max, count, s.groups);
-    if (floor == kLowest) floor = -kInfinity;  // masked tokens are reported when too few others are left
-    s.ids.resize(kernels_.collect(logits, n_vocab_, s.chunk_max.data(), floor, s.ids.data()));
+    const float floor = floor_for(s.chunk_max, count, s.groups);
+    if (floor > kLowest)
+        s.ids.resize(kernels_.collect(logits, n_vocab_, s.chunk_max.data(), floor, s.ids.data()));
+    else  // masked tokens are reported too when not enough others are left
+        std::iota(s.ids.begin(), s.ids.end(), 0);
     keep_largest(logits, s.ids, count, true);
     out.top = s.ids;
     return out;

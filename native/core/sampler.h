@@ -45,6 +45,7 @@ class Sampler {
 
   private:
     bool adjust(float* row, const std::vector<int64_t>& recent) const;
+    int64_t noisy_argmax_of_ids(const float* logits, NoiseKey key) const;
     int64_t choose_kept(const float* logits, NoiseKey key) const;
 
     const SampleKernels& kernels_;

@@ -56,14 +56,14 @@ struct F16Page {
         v = k + static_cast<size_t>(head_dim) * kPage;
     }
 
-    // q . k for 16 positions from `at`, N queries.
+    // q . k for 16 positions from `at`, N queries that lie as [head_dim][N].
     template <int N>
-    OUTPACE_INLINE void scores(const float* const (&q)[N], int at, f32x16 (&s)[N]) const {
+    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
         for (int n = 0; n < N; ++n) s[n] = zero();
         for (int i = 0; i < head_dim; ++i) {
             const f32x16 key = load_f16(k + i * kPage + at);
 #pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) s[n] = fma(key, set1(q[n][i]), s[n]);
+            for (int n = 0; n < N; ++n) s[n] = fma(key, set1(q[i * N + n]), s[n]);
         }
     }
     OUTPACE_INLINE f32x16 value(int at, int i) const { return load_f16(v + at * head_dim + i); }
@@ -85,7 +85,7 @@ struct Q8Page {
     }
 
     template <int N>
-    OUTPACE_INLINE void scores(const float* const (&q)[N], int at, f32x16 (&s)[N]) const {
+    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
         for (int n = 0; n < N; ++n) s[n] = zero();
         for (int b = 0; b < n_blocks; ++b) {
             f32x16 part[N];
@@ -94,7 +94,7 @@ struct Q8Page {
             for (int i = b * kBlock; i < end; ++i) {
                 const f32x16 key = load_i8(k + i * kPage + at);
 #pragma GCC unroll 8
-                for (int n = 0; n < N; ++n) part[n] = fma(key, set1(q[n][i]), part[n]);
+                for (int n = 0; n < N; ++n) part[n] = fma(key, set1(q[i * N + n]), part[n]);
             }
             const f32x16 d = load_f16(k_scale + b * kPage + at);
             for (int n = 0; n < N; ++n) s[n] = fma(part[n], d, s[n]);
@@ -156,9 +156,9 @@ OUTPACE_INLINE Page page_at(const AttentionArgs& a, int head, int position) {
 }
 
 // One chunk for N queries: valid[n] positions from `begin` count for query n (at least one each).
-// scores: [N][kChunk]; out[n] gets the chunk's maximum, sum and unnormalised values.
+// q: [head_dim][N]; scores: [N][kChunk]; out[n] gets the chunk's maximum, sum and unnormalised values.
 template <class Page, int N>
-void attend_chunk(const AttentionArgs& a, int head, int begin, const float* const (&q)[N], const int (&valid)[N],
+void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, const int (&valid)[N],
                   float* scores, const Merged (&out)[N]) {
     int most = valid[0], least = valid[0];
     for (int n = 1; n < N; ++n) {
@@ -212,9 +212,17 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
     float* scores = a.scratch;
     float* parts = scores + kQueries * kChunk;
     float* running = parts + kQueries * state;
+    float* turned = running + kQueries * state;  // [head_dim][N]
+    float* one = turned + kQueries * head_dim;   // [head_dim] of one query
+    const float* q[N];
+    for (int n = 0; n < N; ++n) {
+        const size_t row = static_cast<size_t>(a.segment.first_row + (first + n) / group);
+        q[n] = a.q + row * a.q_stride + static_cast<size_t>(head * group + (first + n) % group) * head_dim;
+    }
+    for (int i = 0; i < head_dim; ++i)
+        for (int n = 0; n < N; ++n) turned[i * N + n] = q[n][i];
     for (int chunk = chunk_begin; chunk < chunk_end; ++chunk) {
         // Queries of a later row may see this chunk when those of an earlier one do not.
-        const float* q[N];
         int valid[N];
         Merged out[N];
         bool any = false, all = true;
@@ -222,7 +230,6 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
             const int row = (first + n) / group, h = head * group + (first + n) % group;
             const size_t at = static_cast<size_t>(a.segment.first_row + row);
             const int seen = a.segment.start + row + 1 - chunk * kChunk;
-            q[n] = a.q + at * a.q_stride + static_cast<size_t>(h) * head_dim;
             valid[n] = seen < kChunk ? seen : kChunk;
             any |= seen > 0;
             all &= seen > 0;
@@ -231,14 +238,14 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
         }
         if (!any) break;
         if (all) {
-            attend_chunk<Page, N>(a, head, chunk * kChunk, q, valid, scores, out);
+            attend_chunk<Page, N>(a, head, chunk * kChunk, turned, valid, scores, out);
         } else {
             for (int n = 0; n < N; ++n) {
                 if (valid[n] <= 0) continue;
-                const float* one_q[1] = {q[n]};
+                for (int i = 0; i < head_dim; ++i) one[i] = q[n][i];
                 const int one_valid[1] = {valid[n]};
                 const Merged one_out[1] = {out[n]};
-                attend_chunk<Page, 1>(a, head, chunk * kChunk, one_q, one_valid, scores, one_out);
+                attend_chunk<Page, 1>(a, head, chunk * kChunk, one, one_valid, scores, one_out);
             }
         }
         if (!a.partial && chunk > 0)

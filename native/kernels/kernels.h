@@ -82,7 +82,7 @@ struct AttentionArgs {
     float* out;         // [T][q_stride]
     float* partial;     // split mode: [row][head][chunk][head_dim + 2], else null
     int partial_chunks;  // chunks a row has room for
-    float* scratch;     // kMaxQueries * (kAttentionChunk + 2 * (head_dim + 2)) floats
+    float* scratch;      // 8 * (256 + 3 * head_dim + 4) + head_dim floats
 };
 
 struct RopeArgs {

@@ -27,14 +27,14 @@ uint64_t integer_rounds(uint64_t n, int32_t* sink) {
     alignas(64) uint8_t bytes[64 * 2];
     alignas(4) int8_t x[4] = {1, -2, 3, -4};
     for (int i = 0; i < 128; ++i) bytes[i] = static_cast<uint8_t>(i & 15);
-    i32x16 sums[8];
+    i32x16 sums[16];  // enough chains to hide the latency of a product
     for (i32x16& s : sums) s = set1_i32(0);
     const u8x64 a = load_u8x64(bytes), b = load_u8x64(bytes + 64);
     for (uint64_t round = 0; round < n; ++round)
-        for (int k = 0; k < 8; ++k)
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; ++i) sums[i] = dot4<false>(sums[i], i % 2 ? a : b, x);
-    for (int i = 1; i < 8; ++i) sums[0] = add(sums[0], sums[i]);
+        for (int k = 0; k < 4; ++k)
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; ++i) sums[i] = dot4<false>(sums[i], i % 2 ? a : b, x);
+    for (int i = 1; i < 16; ++i) sums[0] = add(sums[0], sums[i]);
     store_i32(sink, sums[0]);
     return n * 64 * 64;
 }

@@ -45,16 +45,10 @@ void quantize(const float* x, int n, int8_t* q, BlockScale* s) {
         const f32x16 lo = load(x), hi = load(x + 16);
         const float top = max(max(abs(lo), abs(hi)));
         const float d = top / 127.0f, inverse = top > 0.0f ? 127.0f / top : 0.0f;
-        int32_t values[32];
-        store_i32(values, to_i32(mul(lo, set1(inverse))));
-        store_i32(values + 16, to_i32(mul(hi, set1(inverse))));
-        int32_t first = 0, second = 0;
-        for (int i = 0; i < 16; ++i) {
-            q[i] = static_cast<int8_t>(values[i]);
-            q[i + 16] = static_cast<int8_t>(values[i + 16]);
-            first += q[i];
-            second += q[i + 16];
-        }
+        // Codes outside int8 (NaN, infinity) lose their upper bits alike on every tier; so do their sums.
+        store_i8(q, to_i32(mul(lo, set1(inverse))));
+        store_i8(q + 16, to_i32(mul(hi, set1(inverse))));
+        const int32_t first = sum(to_i32(load_i8(q))), second = sum(to_i32(load_i8(q + 16)));
         s->d = d;
         s->ds = d * static_cast<float>(first + second);
         s->n8 = -8 * (first + second);

@@ -137,26 +137,27 @@ inline void gumbel(const int32_t* ids, size_t n, NoiseKey key, float* out) {
 }
 
 inline void weights(const float* distance, size_t n, int32_t* out) {
-    for (size_t i = 0; i < n; i += 16) {
-        const size_t m = n - i < 16 ? n - i : 16;
-        alignas(64) float d[16] = {};
-        alignas(64) int32_t w[16];
-        std::memcpy(d, distance + i, m * sizeof(float));
-        store_i32(w, to_i32(exp_scaled(sub(zero(), load(d)), 30)));
-        std::memcpy(out + i, w, m * sizeof(int32_t));
-    }
+    const auto sixteen = [](const float* d, int32_t* w) { store_i32(w, to_i32(exp_scaled(sub(zero(), load(d)), 30))); };
+    const size_t rest = n % 16, whole = n - rest;
+    for (size_t i = 0; i < whole; i += 16) sixteen(distance + i, out + i);
+    float d[16] = {};
+    int32_t w[16];
+    std::memcpy(d, distance + whole, rest * sizeof(float));
+    sixteen(d, w);
+    std::memcpy(out + whole, w, rest * sizeof(int32_t));
 }
 
 inline double exp_sum(const float* x, size_t n, float best) {
     alignas(64) double lanes[16] = {};
-    for (size_t i = 0; i < n; i += 16) {
-        const size_t m = n - i < 16 ? n - i : 16;
-        alignas(64) float v[16] = {};
-        std::memcpy(v, x + i, m * sizeof(float));
-        store(v, exp_scaled(sub(load(v), set1(best)), 0));
-        for (size_t j = m; j < 16; ++j) v[j] = 0.0f;
-        for (size_t j = 0; j < 16; ++j) lanes[j] += static_cast<double>(v[j]);
+    alignas(64) float terms[16] = {};
+    const size_t rest = n % 16, whole = n - rest;
+    for (size_t i = 0; i < whole; i += 16) {
+        store(terms, exp_scaled(sub(load(x + i), set1(best)), 0));
+        for (size_t j = 0; j < 16; ++j) lanes[j] += static_cast<double>(terms[j]);
     }
+    std::memcpy(terms, x + whole, rest * sizeof(float));
+    store(terms, exp_scaled(sub(load(terms), set1(best)), 0));
+    for (size_t j = 0; j < rest; ++j) lanes[j] += static_cast<double>(terms[j]);
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
     return lanes[0];

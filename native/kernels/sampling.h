@@ -19,9 +19,9 @@ struct SampleKernels {
     bool (*chunk_max)(const float* x, size_t n, float* out);
     // Largest of n > 0 values, none of them NaN.
     float (*max)(const float* x, size_t n);
-    // Index of the first x[i] * factor == value; n when there is none.
+    // Index of the first x[i] == value; n when there is none.
     size_t (*find)(const float* x, size_t n, float value);
-    // Writes the i with x[i] >= floor, ascending, and returns how many; ids holds n.
+    // Writes the i with x[i] >= floor, a number above -inf, in order, and returns how many; ids holds n.
     size_t (*collect)(const float* x, size_t n, const float* chunk_max, float floor, int32_t* ids);
     // The lowest i that maximises x[i] * factor + gumbel(i); some x[i] is above -inf.
     size_t (*noisy_argmax)(const float* x, size_t n, const float* chunk_max, float factor, NoiseKey key);

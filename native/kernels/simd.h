@@ -70,6 +70,14 @@ OUTPACE_INLINE f32x16 to_f32(i32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 OUTPACE_INLINE i32x16 to_i32(f32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 OUTPACE_INLINE f32x16 bits_to_f32(i32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 OUTPACE_INLINE i32x16 f32_to_bits(f32x16 a) { return {_mm512_castps_si512(a.v)}; }
+// Low byte of each lane.
+OUTPACE_INLINE void store_i8(int8_t* p, i32x16 a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+OUTPACE_INLINE __m256 low_half(f32x16 a) { return _mm512_castps512_ps256(a.v); }
+OUTPACE_INLINE __m256 high_half(f32x16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
+OUTPACE_INLINE __m256i low_half(i32x16 a) { return _mm512_castsi512_si256(a.v); }
+OUTPACE_INLINE __m256i high_half(i32x16 a) { return _mm512_extracti64x4_epi64(a.v, 1); }
 
 #elif defined(__AVX2__)
 
@@ -142,6 +150,18 @@ OUTPACE_INLINE f32x16 to_f32(i32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256
 OUTPACE_INLINE i32x16 to_i32(f32x16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
 OUTPACE_INLINE f32x16 bits_to_f32(i32x16 x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
 OUTPACE_INLINE i32x16 f32_to_bits(f32x16 x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
+OUTPACE_INLINE void store_i8(int8_t* p, i32x16 x) {
+    const __m256i byte0 = _mm256_set1_epi32(0xff);
+    const __m256i words = _mm256_packus_epi32(_mm256_and_si256(x.a, byte0), _mm256_and_si256(x.b, byte0));
+    const __m256i bytes = _mm256_packus_epi16(words, words);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
+}
+OUTPACE_INLINE __m256 low_half(f32x16 x) { return x.a; }
+OUTPACE_INLINE __m256 high_half(f32x16 x) { return x.b; }
+OUTPACE_INLINE __m256i low_half(i32x16 x) { return x.a; }
+OUTPACE_INLINE __m256i high_half(i32x16 x) { return x.b; }
 
 #else
 
@@ -252,29 +272,53 @@ OUTPACE_INLINE i32x16 f32_to_bits(f32x16 a) {
     std::memcpy(out.v, a.v, sizeof out.v);
     return out;
 }
+OUTPACE_INLINE void store_i8(int8_t* p, i32x16 a) {
+    for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(static_cast<uint32_t>(a.v[i]) & 0xffu);
+}
 #undef OUTPACE_LANES
 
 #endif
 
 // Lanes combined as a tree of halves: 0+8, 1+9, ... then 0+4, ..., 0+2, 0+1. One order, every tier.
+#if defined(__AVX2__)
 OUTPACE_INLINE float sum(f32x16 a) {
-    float lane[16];
-    store(lane, a);
-    for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    return lane[0];
+    const __m256 eight = _mm256_add_ps(low_half(a), high_half(a));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
-
 OUTPACE_INLINE float max(f32x16 a) {
-    float lane[16];
-    store(lane, a);
-    for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-    return lane[0];
+    const __m256 eight = _mm256_max_ps(low_half(a), high_half(a));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+OUTPACE_INLINE int32_t sum(i32x16 a) {
+    const __m256i eight = _mm256_add_epi32(low_half(a), high_half(a));
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+#else
+OUTPACE_INLINE float sum(f32x16 a) {
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
+    return a.v[0];
+}
+OUTPACE_INLINE float max(f32x16 a) {
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
+    return a.v[0];
+}
+OUTPACE_INLINE int32_t sum(i32x16 a) {
+    uint32_t total = 0;
+    for (int32_t lane : a.v) total += static_cast<uint32_t>(lane);
+    return static_cast<int32_t>(total);
+}
+#endif
 
 // e^x within 2 ulp: x = n ln 2 + r, a polynomial for e^r (Cephes' coefficients), n put into the exponent.
-// Inputs at or below -87.3 give 0; above 88.7 infinity; NaN stays NaN.
+// Inputs below -86.9 give 0; those above 88.7 what 88.7 gives (3.4e38); NaN stays NaN.
 OUTPACE_INLINE f32x16 exp(f32x16 x) {
     const f32x16 low = set1(-87.33654f), high = set1(88.72283f);
     // max/min return the second operand on NaN, so NaN is carried by the operand order.
@@ -290,10 +334,8 @@ OUTPACE_INLINE f32x16 exp(f32x16 x) {
     p = fma(p, r, set1(1.6666665459e-1f));
     p = fma(p, r, set1(5.0000001201e-1f));
     p = fma(p, mul(r, r), add(r, set1(1.0f)));
-    // Two factors, so that n = 128 does not overflow the exponent field.
-    const i32x16 half = add(n, set1_i32(0));
-    const i32x16 scale = shl<23>(add(half, set1_i32(126)));
-    return mul(mul(p, bits_to_f32(scale)), set1(2.0f));
+    // 2^n as 2^(n-1) * 2, so that n = 128 does not overflow the exponent field.
+    return mul(mul(p, bits_to_f32(shl<23>(add(n, set1_i32(126))))), set1(2.0f));
 }
 
 }  // namespace

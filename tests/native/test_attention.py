@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.support.program import NONE, Space, padded, program
 
 from outpace import _native
-from tests.support.program import NONE, Space, padded, program
 
 TIERS = _native.supported_tiers()
 F16, Q8 = 1, 8
@@ -147,10 +147,10 @@ def test_steps_that_do_not_fit_are_refused_before_anything_is_written():
     cache = Cache(TIERS[0], n_pages=2)
     q, k, v = inputs(4)
     for segments, words in (
-        ([(0, 3, PAGES)], "cover"),
+        ([(0, 3, np.array([1], np.int32))], "cover"),
         ([(0, 4, np.array([2], np.int32))], "page out of range"),
         ([(62, 4, np.array([1], np.int32))], "too short"),
-        ([(-1, 4, PAGES)], "before 0"),
+        ([(-1, 4, np.array([1], np.int32))], "before 0"),
         ([(0, 4, np.array([-1], np.int32))], "page out of range"),
     ):
         with pytest.raises(ValueError, match=words):

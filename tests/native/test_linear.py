@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.support.program import linear, quantized, random_matrix
 
 from outpace import _native
 from outpace.gguf.quants import quantize
 from outpace.gguf.types import GGMLType
-from tests.support.program import linear, quantized, random_matrix
 
 TIERS = _native.supported_tiers()
 PLAIN = (GGMLType.F32, GGMLType.F16, GGMLType.BF16)

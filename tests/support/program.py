@@ -34,7 +34,7 @@ def program(tier, space, *, threads=1, rows=64, kv=(), n_pages=1, kv_type=1, are
     heads = 64
     head_dim = max((k for _, k in kv), default=16)
     partial = space.take(4 * max(1, partial_rows) * heads * chunks * (head_dim + 2))
-    scratch_bytes = padded(4 * max(widest, 8 * (256 + 2 * (head_dim + 2))), 64)
+    scratch_bytes = padded(4 * max(widest, 8 * (256 + 3 * head_dim + 4) + head_dim), 64)
     scratch = space.take(threads * scratch_bytes)
     arena = arena or _native.WeightArena(tier, _native.Pool(threads), 64)
     return _native.Program(

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from tests.support.tiny import write_tiny
 
-from outpace.backends.reference import alone
+from outpace.backends.reference import PagedKV, ReferenceOps, Tensors, alone
 from outpace.gguf.file import open_gguf
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef, Weights
 from outpace.graph.ops import Ops
 from outpace.graph.passes import fuse_residual, fuse_swiglu, optimise
+from outpace.graph.plan import WANTED
 from outpace.graph.replay import replay
+from outpace.graph.step import Segment, Step
 from outpace.graph.trace import Tracer, trace
 from outpace.models import load_plan
 
@@ -97,3 +99,19 @@ def test_attention_is_kept_for_its_cache_even_when_nobody_reads_it():
         ops.output("logits", x)
 
     assert [node.verb for node in optimise(trace("trunk", program)).nodes] == ["embed", "heads", "attention"]
+
+
+def test_only_wanted_rows_go_through_what_follows_the_last_attention(tmp_path: Path):
+    with open_gguf(write_tiny(tmp_path / "tiny.gguf", n_layers=2)) as file:
+        model = load_plan(file)
+        last = max(i for i, node in enumerate(model.plan.nodes) if node.verb == "attention")
+        assert {node.shape[0] for node in model.plan.nodes[last + 1 :]} == {WANTED}
+        pages = np.arange(1, dtype=np.int32)
+        step = Step(TOKENS, [Segment(0, len(TOKENS), pages)], [1, 3])
+        found = []
+        for plan in (model.traced, model.plan):
+            ops = ReferenceOps(step, Tensors(file), PagedKV(1, "f32"))
+            replay(plan, ops)
+            found.append(ops.outputs["logits"])
+    assert found[0].shape == (2, 64)
+    assert np.array_equal(*found)

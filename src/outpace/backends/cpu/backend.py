@@ -43,7 +43,9 @@ class CpuBackend:
 
     def __init__(self, threads: int | None = None, tier: str | None = None, progress: Progress | None = None) -> None:
         self.tier = choose_tier(tier)
-        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = (
+            threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
         self._progress = progress
 
     def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:

@@ -281,7 +281,8 @@ class _Lowering:
         rows = int(self._plan.nodes[value].shape[0] == WANTED)
         self._emit(
             "add_rows", verb=int(RowVerb.COPY), rows=rows, x=buffer.floats, y=NONE, stride=buffer.stride,
-            n=self._width(value), groups=1, factor=0.0, weight=None, out=buffer.floats, q=buffer.q, scales=buffer.scales,
+            n=self._width(value), groups=1, factor=0.0, weight=None, out=buffer.floats, q=buffer.q,
+            scales=buffer.scales,
         )  # fmt: skip
 
     def _linear(self, i: int, node: Node) -> None:
@@ -324,9 +325,9 @@ class _Lowering:
             return
         for other in self._real_readers(source):
             candidate = self._plan.nodes[other]
-            if other > i and other not in self._done and candidate.verb == "linear":
-                if weights.kernel_type(candidate.weights[0]).is_quantised == quantised:
-                    yield other
+            is_free = other > i and other not in self._done and candidate.verb == "linear"
+            if is_free and weights.kernel_type(candidate.weights[0]).is_quantised == quantised:
+                yield other
 
     def _is_last(self, value: int, reader: int) -> bool:
         return max(self._real_readers(value)) == reader and value not in self._plan.outputs.values()
@@ -397,12 +398,22 @@ class _Lowering:
         heads = [(self._width(i), node) for i, node in enumerate(self._plan.nodes) if node.verb == "attention"]
         widest = max((spec.head_dim for spec in layout.kv), default=0)
         layout.partial_chunks = -(-self._limits.n_pages * PAGE // CHUNK)
-        per_row = max((4 * width // spec.head_dim * (spec.head_dim + 2) for (width, _), spec in zip(heads, layout.kv, strict=True)), default=0)
+        per_row = max(
+            (
+                4 * width // spec.head_dim * (spec.head_dim + 2)
+                for (width, _), spec in zip(heads, layout.kv, strict=True)
+            ),
+            default=0,
+        )
         row_bytes = max(1, per_row * layout.partial_chunks)
         layout.partial_rows = min(PARTIAL_ROWS, self._limits.max_rows, max(1, PARTIAL_BYTES // row_bytes))
         layout.partial = self._space.take(layout.partial_rows * row_bytes)
-        strides = [-(-self._width(i) // BLOCK) * BLOCK for i in range(len(self._plan.nodes)) if self._plan.nodes[i].verb in ROW_VERBS]
-        floats = max(QUERIES * (CHUNK + 2 * (widest + 2)), *strides)
+        strides = [
+            -(-self._width(i) // BLOCK) * BLOCK
+            for i in range(len(self._plan.nodes))
+            if self._plan.nodes[i].verb in ROW_VERBS
+        ]
+        floats = max(QUERIES * (CHUNK + 3 * widest + 4) + widest, *strides)
         layout.scratch_bytes = -(-4 * floats // ALIGN) * ALIGN
         layout.scratch = self._space.take(layout.threads * layout.scratch_bytes)
 

@@ -1,0 +1,138 @@
+"""Row-wise verbs: against numpy in float64 at every length, and the same bits on every tier."""
+
+import numpy as np
+import pytest
+from tests.support.program import ADD, COPY, MUL, NONE, NORM, SCALE, SILU, SWIGLU, Space, padded, program, run_rows
+
+from outpace import _native
+
+TIERS = _native.supported_tiers()
+LENGTHS = (1, 5, 16, 31, 32, 75, 576, 1537)
+
+
+def run(tier, verb, x, y=None, *, weight=(), factor=0.0, groups=1, threads=1):
+    t, n = x.shape
+    stride = padded(n)
+    space = Space()
+    at_x, at_y, at_out = (space.take(4 * t * stride) for _ in range(3))
+    prog = program(tier, space, rows=t, threads=threads)
+    prog.add_rows(
+        verb=verb, rows=0, x=at_x, y=NONE if y is None else at_y, stride=stride, n=n, groups=groups, factor=factor,
+        weight=list(weight), out=at_out, q=NONE, scales=NONE,
+    )  # fmt: skip
+    prog.floats(at_x, t, stride, n)[:] = x
+    if y is not None:
+        prog.floats(at_y, t, stride, n)[:] = y
+    run_rows(prog, t)
+    return prog.floats(at_out, t, stride, n).copy()
+
+
+def rows(n, t=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((t, n)).astype(np.float32) * 4
+
+
+def silu(x):
+    x = x.astype(np.float64)
+    return x / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("n", LENGTHS)
+def test_verbs_are_their_formulas(tier, n):
+    x, y = rows(n), rows(n, seed=1)
+    close = {"rtol": 3e-6, "atol": 1e-6}
+    np.testing.assert_allclose(run(tier, SILU, x), silu(x), **close)
+    np.testing.assert_allclose(run(tier, SWIGLU, x, y), silu(x) * y, **close)
+    assert np.array_equal(run(tier, ADD, x, y), x + y)
+    assert np.array_equal(run(tier, MUL, x, y), x * y)
+    assert np.array_equal(run(tier, SCALE, x, factor=0.3), x * np.float32(0.3))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(("n", "groups"), [(1, 1), (75, 1), (576, 1), (128, 4), (60, 3)])
+def test_norm_is_its_formula_in_each_group(tier, n, groups):
+    x, w = rows(n), rows(n // groups, t=1, seed=2)[0]
+    parts = x.reshape(3, groups, -1).astype(np.float64)
+    expected = parts / np.sqrt((parts**2).mean(axis=-1, keepdims=True) + 1e-5) * w
+    found = run(tier, NORM, x, weight=w, factor=1e-5, groups=groups)
+    np.testing.assert_allclose(found, expected.reshape(3, n), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_all_tiers_and_thread_counts_give_the_same_bits(n):
+    x, y, w = rows(n, t=20), rows(n, t=20, seed=1), rows(n, t=1, seed=2)[0]
+    x[4] *= 40  # the exponential's ends
+    for verb, second, options in (
+        (SILU, None, {}), (SWIGLU, y, {}), (NORM, None, {"weight": w, "factor": 1e-6}),
+    ):  # fmt: skip
+        first = run(TIERS[0], verb, x, second, **options)
+        for tier in TIERS:
+            assert np.array_equal(run(tier, verb, x, second, threads=2, **options), first), (tier, verb)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_exponential_holds_at_its_ends(tier):
+    x = np.array([[0.0, -0.0, 87.0, 88.5, 200.0, -86.0, -88.0, -200.0, np.inf, -np.inf, np.nan, 1e-30]], np.float32)
+    found = run(tier, SILU, x)[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = silu(x)[0]
+    np.testing.assert_allclose(found[:9], expected[:9], rtol=1e-5, atol=1e-35)
+    assert np.isnan(found[10])
+    assert found[11] == pytest.approx(5e-31)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_quantising_rounds_to_nearest_with_the_largest_at_127(tier):
+    t, n = 4, 96
+    x = rows(n, t=t, seed=5)
+    x[1, 32:64] = 0
+    x[2, 0] = 1e-38
+    stride = padded(n)
+    space = Space()
+    at_x = space.take(4 * t * stride)
+    at_q, at_s = space.take(t * stride), space.take(t * stride // 32 * 16)
+    prog = program(tier, space, rows=t)
+    prog.add_rows(
+        verb=COPY, rows=0, x=at_x, y=NONE, stride=stride, n=n, groups=1, factor=0.0, weight=[], out=at_x, q=at_q,
+        scales=at_s,
+    )  # fmt: skip
+    prog.floats(at_x, t, stride, n)[:] = x
+    run_rows(prog, t)
+    q = prog.floats(at_q, 1, t * stride // 4, t * stride // 4).copy().view(np.int8).reshape(t, -1, 32)
+    records = prog.floats(at_s, 1, t * stride // 8, t * stride // 8).copy().reshape(-1, 4)
+    d, ds = records[:, 0].reshape(t, -1), records[:, 1].reshape(t, -1)
+    n8, n8a = (records[:, i].copy().view(np.int32).reshape(t, -1) for i in (2, 3))
+    blocks = x.reshape(t, -1, 32)
+    np.testing.assert_array_equal(d, np.abs(blocks).max(axis=-1) / np.float32(127))
+    np.testing.assert_allclose(q * d[..., None], blocks, atol=np.abs(blocks).max() / 254 * 1.001)
+    assert np.abs(q).max() == 127
+    sums = q.astype(np.int32).sum(axis=-1)
+    np.testing.assert_array_equal(n8, -8 * sums)
+    np.testing.assert_array_equal(n8a, -8 * q[..., :16].astype(np.int32).sum(axis=-1))
+    np.testing.assert_array_equal(ds, d * sums.astype(np.float32))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("neox", [0, 1])
+def test_rope_turns_each_pair_by_its_angle(tier, neox):
+    t, heads, k, dims = 5, 3, 16, 12
+    x = rows(heads * k, t=t, seed=6)
+    frequencies = [1.0 / 100 ** (2 * i / dims) for i in range(dims // 2)]
+    stride = padded(heads * k)
+    space = Space()
+    at_x, at_out, at_table = space.take(4 * t * stride), space.take(4 * t * stride), space.take(4 * t * dims)
+    prog = program(tier, space, rows=t)
+    table = prog.add_rope_table(frequencies=frequencies, out=at_table)
+    prog.add_rope(x=at_x, out=at_out, stride=stride, n_heads=heads, head_dim=k, neox=neox, table=table)
+    prog.floats(at_x, t, stride, heads * k)[:] = x
+    prog.run([0] * t, [(7, t, np.zeros(1, np.int32))], [])
+    found = prog.floats(at_out, t, stride, heads * k).copy().reshape(t, heads, k)
+    expected = x.reshape(t, heads, k).astype(np.float64).copy()
+    for row in range(t):
+        for i, frequency in enumerate(frequencies):
+            a, b = (i, i + dims // 2) if neox else (2 * i, 2 * i + 1)
+            turn = np.exp(1j * (7 + row) * frequency)
+            pair = (x.reshape(t, heads, k)[row, :, a] + 1j * x.reshape(t, heads, k)[row, :, b]) * turn
+            expected[row, :, a], expected[row, :, b] = pair.real, pair.imag
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
