@@ -44,11 +44,12 @@ def examine(threads: int | None = None) -> dict[str, Any]:
 
     from outpace import _native, env
     from outpace.cli import machine
+    from outpace.engine.resolve import available_memory
 
     environment = env.read()
     n_threads, reason = machine.threads_of(threads)
     tier = machine.tier()
-    available = machine.available_memory()
+    available = available_memory()
     probe = machine.Probe(tier, n_threads)
     return {
         "cpu": machine.cpu_name(),

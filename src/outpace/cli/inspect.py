@@ -138,7 +138,9 @@ def _report(path: Path, file: GGUFFile, config: RunConfig) -> Report:
         mtp_layers=metadata.int(f"{arch}.nextn_predict_layers", 0),
         parameters=n_parameters,
         types=dict(types.most_common()),
-        tokenizer=tokenizer and {"model": tokenizer.name, "pre": tokenizer.pre, "vocab_size": tokenizer.vocab_size},
+        tokenizer=None
+        if tokenizer is None
+        else {"model": tokenizer.name, "pre": tokenizer.pre, "vocab_size": tokenizer.vocab_size},
         has_template=has_template,
         unused=found.unused,
         converted=backend.converted(found.plan),

@@ -1,0 +1,119 @@
+"""Native core: kernel tiers, thread pool, programs."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+
+def built_tiers() -> list[str]:
+    """Kernel tiers compiled into this build, fastest first."""
+
+def supported_tiers() -> list[str]:
+    """Kernel tiers this CPU can run, fastest first."""
+
+class Pool:
+    """A team of threads; the caller is one of them."""
+
+    def __init__(self, n_threads: int) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+class Memory:
+    """Resident anonymous memory, zeroed."""
+
+    def __init__(self, n_bytes: int) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+class Weight:
+    """One packed matrix."""
+
+    @property
+    def type(self) -> int: ...
+
+    @property
+    def n_rows(self) -> int: ...
+
+    @property
+    def n_cols(self) -> int: ...
+
+class WeightArena:
+    """Memory for all packed weights of a model."""
+
+    def __init__(self, tier: str, pool: Pool, n_bytes: int) -> None: ...
+
+    def pack(self, type: int, n_rows: int, n_cols: int, rows: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Weight:
+        """Pack a matrix from the bytes of its GGUF rows."""
+
+    def unpack_row(self, weight: Weight, row: int) -> list[float]: ...
+
+def packed_bytes(tier: str, type: int, n_rows: int, n_cols: int) -> int:
+    """
+    Bytes a matrix takes when packed; 0 when the type has no kernel or the width does not suit it.
+    """
+
+def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
+    """Bytes of one page of 64 positions of one layer."""
+
+def read_bandwidth(tier: str, pool: Pool, memory: Memory) -> float:
+    """Bytes a second at which the team reads the memory once."""
+
+def integer_rate(tier: str, pool: Pool, rounds: int) -> float:
+    """Multiply-adds of int8 a second from registers."""
+
+class Program:
+    """A plan made flat; see outpace.backends.cpu.lower."""
+
+    def __init__(self, weights: WeightArena, max_rows: int, max_wanted: int, n_pages: int, kv_type: int, kv: Sequence[tuple[int, int]], workspace_bytes: int, partial: int, partial_rows: int, partial_chunks: int, scratch: int, scratch_bytes: int) -> None: ...
+
+    def add_embed(self, table: Weight, out: int, stride: int) -> None: ...
+
+    def add_gather(self, x: int, out: int, stride: int) -> None: ...
+
+    def add_rows(self, verb: int, rows: int, x: int, y: int, stride: int, n: int, groups: int, factor: float, weight: Sequence[float], out: int, q: int, scales: int) -> None: ...
+
+    def add_linear(self, rows: int, x: int, q: int, scales: int, in_stride: int, weights: Sequence[Weight], outs: Sequence[int], strides: Sequence[int], residuals: Sequence[int], biases: Sequence[Sequence[float]]) -> None: ...
+
+    def add_rope_table(self, frequencies: Sequence[float], out: int) -> int: ...
+
+    def add_rope(self, x: int, out: int, stride: int, n_heads: int, head_dim: int, neox: int, table: int) -> None: ...
+
+    def add_kv_write(self, layer: int, q: int, q_out: int, q_stride: int, n_heads: int, k: int, k_out: int, v: int, kv_stride: int, n_kv_heads: int, head_dim: int, neox: int, q_table: int, k_table: int, scale: float) -> None: ...
+
+    def add_attention(self, layer: int, q: int, out: int, stride: int, n_heads: int, head_dim: int) -> None: ...
+
+    def run(self, tokens: Sequence[int], segments: list, wanted: Sequence[int]) -> None:
+        """Run one step."""
+
+    def copy_page(self, source: int, target: int) -> None: ...
+
+    def floats(self, at: int, rows: int, stride: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), device='cpu')]:
+        """A view of a buffer of the workspace."""
+
+    @property
+    def last_run_s(self) -> float:
+        """Seconds the last run took inside the native program."""
+
+    def set_profile(self, on: bool) -> None: ...
+
+    def profile(self) -> list[tuple[str, float]]:
+        """Seconds of each instruction since profiling was switched on."""
+
+class Sampler:
+    """Chooses tokens by the settings of one request; see outpace.sampling."""
+
+    def __init__(self, tier: str, n_vocab: int, seed: int, inverse_temperature: float, top_k: int, typical_p: float, top_p: float, min_p_offset: float, repeat_penalty: float, presence_penalty: float, frequency_penalty: float, logit_bias: Sequence[tuple[int, float]]) -> None: ...
+
+    def choose(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], position: int, recent: Sequence[int]) -> int:
+        """
+        The token, or -1: a logit is NaN, -2: every token is masked, -3: `recent` holds an unknown id.
+        """
+
+    def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
+        """
+        (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).
+        """
