@@ -73,5 +73,6 @@ def exp_scaled(x: F32, log2_scale: int) -> F32:
     for c in _EXP[1:]:
         p = p * r + c
     p = p * (r * r) + (r + np.float32(1))
-    scale = ((n.astype(np.int32) + np.int32(127 + log2_scale)) << np.int32(23)).view(np.float32)
-    return p * scale
+    scale: F32 = ((n.astype(np.int32) + np.int32(127 + log2_scale)) << np.int32(23)).view(np.float32)
+    out: F32 = p * scale
+    return out

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -61,9 +62,8 @@ class Sampler:
         self.params = params
         self.n_vocab = n_vocab
         self.needs_history = params.needs_history
-        self._chooser: _Chooser = Twin(params, n_vocab)
-        if not reference:
-            self._chooser = _native_chooser(params, n_vocab, tier) or self._chooser
+        module = None if reference else _native_module()
+        self._chooser: _Chooser = Native(module, params, n_vocab, tier) if module else Twin(params, n_vocab)
         self._choose = self._chooser.choose
 
     def choose(self, logits: F32, position: int, recent: Sequence[int] = ()) -> int:
@@ -91,7 +91,7 @@ class Sampler:
 
         def logprob(i: int) -> float:
             x = float(logits[i])
-            return -log_total if x == best else x - best - log_total
+            return (0.0 if x == best else x - best) - log_total
 
         return Choice(token, logprob(token), tuple((i, logprob(i)) for i in ids))
 
@@ -126,12 +126,58 @@ class Twin:
         return float(best), float(lanes[0]), top
 
 
+class Native:
+    """The sampler in the native module: the same tokens and numbers as `Twin`, in microseconds."""
+
+    def __init__(self, module: _NativeModule, params: SamplingParams, n_vocab: int, tier: str | None) -> None:
+        self.params = params
+        self._sampler = module.Sampler(
+            tier or module.supported_tiers()[0],
+            n_vocab,
+            seed=params.seed,
+            inverse_temperature=float(transforms.inverse(params.temperature)),
+            top_k=params.top_k,
+            typical_p=params.typical_p,
+            top_p=params.top_p,
+            min_p_offset=float(transforms.min_p_offset(params.min_p)),
+            repeat_penalty=params.repeat_penalty,
+            presence_penalty=params.presence_penalty,
+            frequency_penalty=params.frequency_penalty,
+            logit_bias=params.logit_bias,
+        )
+        self.partition = self._sampler.partition
+
+    def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
+        """Return a token (see `transforms.choose`)."""
+        token = self._sampler.choose(logits, position, self._window(recent) if recent else ())
+        if token >= 0:
+            return token
+        transforms.check_numbers(logits, position)
+        transforms.adjust(logits, self.params, recent)  # raises for an unknown token
+        raise transforms.all_masked(position)
+
+    def _window(self, recent: Sequence[int]) -> Sequence[int]:
+        n = self.params.repeat_last_n
+        return recent if n < 0 else recent[-n:]
+
+
+class _NativeSampler(Protocol):
+    """`outpace._native.Sampler`; a negative token is a reason for having none."""
+
+    def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int: ...
+    def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]: ...
+
+
 class _NativeModule(Protocol):
     """The part of `outpace._native` used here."""
 
     def supported_tiers(self) -> list[str]: ...
-    def Sampler(self, tier: str, n_vocab: int, **settings: object) -> _Chooser: ...  # noqa: N802
+    def Sampler(self, tier: str, n_vocab: int, **settings: object) -> _NativeSampler: ...  # noqa: N802
 
 
-def _native_chooser(params: SamplingParams, n_vocab: int, tier: str | None) -> _Chooser | None:
-    return None
+def _native_module() -> _NativeModule | None:
+    try:
+        module = importlib.import_module("outpace._native")
+    except ImportError:
+        return None
+    return cast("_NativeModule", module) if hasattr(module, "Sampler") else None

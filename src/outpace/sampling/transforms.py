@@ -71,7 +71,8 @@ def nucleus(keys: F32, weight: NDArray[np.int64], ids: Ids, share: float) -> Ids
     if share >= 1:
         return ids
     order = np.lexsort((ids, keys))
-    reached = np.cumsum(weight[order]).astype(np.float64) >= np.float64(share) * np.float64(weight.sum())
+    wanted = max(np.float64(share) * np.float64(weight.sum()), np.float64(1))  # never nothing
+    reached = np.cumsum(weight[order]).astype(np.float64) >= wanted
     return ids[order[: int(np.argmax(reached)) + 1]]
 
 
@@ -103,7 +104,9 @@ def min_p(logits: F32, ids: Ids, fraction: float) -> Ids:
     """Keep the tokens at least `fraction` as likely as the likeliest."""
     if fraction == 0:
         return ids
-    return ids[logits[ids] >= logits[ids].max() + min_p_offset(fraction)]
+    least = logits[ids].max() + min_p_offset(fraction)
+    left: Ids = ids[logits[ids] >= least]
+    return left
 
 
 def min_p_offset(fraction: float) -> np.float32:
