@@ -169,6 +169,12 @@ def child(module: str, *arguments: object, timeout: float | None = None) -> dict
     return found
 
 
+def program() -> list[str]:
+    """Return how to start the command line that belongs to this Python."""
+    script = Path(sys.executable).with_name("outpace")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "outpace"]
+
+
 def cpus() -> int:
     """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -242,7 +242,7 @@ def factors_of(args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="smollm2-135m")
-    parser.add_argument("--quick", action="store_true", help="every two values meet; 8 prompts, 48 tokens")
+    parser.add_argument("--quick", action="store_true", help="every two values meet; 4 prompts, 48 tokens")
     for name, known in FACTORS.items():
         option = {"kv": "kv", "company": "company", "threads": "threads"}.get(name, f"{name}s")
         parser.add_argument(f"--{option}", help=f"with commas: {', '.join(map(str, known)) or 'all the CPU runs'}")
@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="forget what was run before")
     args = parser.parse_args()
     path = hub.resolve(args.model)
-    prompts = some(args.prompts or (8 if args.quick else 20))
+    prompts = some(args.prompts or (4 if args.quick else 20))
     n_tokens = args.tokens or (48 if args.quick else 256)
     factors = factors_of(args)
     cells = pairwise(factors) if args.quick else every(factors)
