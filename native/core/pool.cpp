@@ -5,7 +5,7 @@
 namespace outpace {
 namespace {
 
-constexpr int kSpins = 4000;         // about 50 us of pauses before a waiting member gives its core away
+constexpr int kSpins = 4000;          // about 50 us of pauses before a waiting member gives its core away
 constexpr int kSpinsToSleep = 20000;  // and about 0.3 ms of no work before it sleeps
 
 inline void relax() {
@@ -41,7 +41,9 @@ void Pool::run(const std::function<void(int)>& job) {
     job_ = &job;
     epoch_.fetch_add(1, std::memory_order_seq_cst);
     if (asleep_.load(std::memory_order_seq_cst) > 0) {
-        { std::lock_guard<std::mutex> lock(mutex_); }
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+        }
         wake_.notify_all();
     }
     job(0);

@@ -13,9 +13,7 @@ constexpr int kPage = 64, kChunk = 256;
 constexpr int kColumnPiece = 512;  // values of a row that one unit of an element-wise verb takes
 constexpr int kRowsPerUnit = 16;   // query rows of one attention unit in prefill
 
-double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
@@ -37,7 +35,8 @@ Program::Program(std::shared_ptr<WeightArena> weights, ProgramSpec spec)
       spec_(std::move(spec)),
       workspace_(spec_.workspace_bytes) {
     for (const KVShape& shape : spec_.kv)
-        kv_.push_back(std::make_unique<Memory>(kv_page_bytes(shape, spec_.kv_type) * static_cast<size_t>(spec_.n_pages)));
+        kv_.push_back(
+            std::make_unique<Memory>(kv_page_bytes(shape, spec_.kv_type) * static_cast<size_t>(spec_.n_pages)));
     position_.resize(static_cast<size_t>(spec_.max_rows));
     segment_of_.resize(static_cast<size_t>(spec_.max_rows));
     job_ = [this](int member) { work(member); };
@@ -76,7 +75,8 @@ void Program::check(std::span<const SegmentView> segments, std::span<const size_
     for (int32_t token : tokens)
         if (token < 0 || token >= n_tokens) throw std::invalid_argument("token id out of range");
     for (int32_t row : wanted)
-        if (row < 0 || static_cast<size_t>(row) >= tokens.size()) throw std::invalid_argument("wanted row out of range");
+        if (row < 0 || static_cast<size_t>(row) >= tokens.size())
+            throw std::invalid_argument("wanted row out of range");
     int64_t rows = 0;
     for (size_t i = 0; i < segments.size(); ++i) {
         const SegmentView& s = segments[i];
@@ -161,7 +161,9 @@ int Program::n_units(const Op& op) const {
         int operator()(const LinearOp& op) const { return p.count(op.rows) ? op.n_tiles : 0; }
         int operator()(const TableOp&) const { return p.T_; }
         int operator()(const RopeOp&) const { return p.T_; }
-        int operator()(const KVWriteOp& op) const { return p.T_ * p.spec_.kv[static_cast<size_t>(op.layer)].n_kv_heads; }
+        int operator()(const KVWriteOp& op) const {
+            return p.T_ * p.spec_.kv[static_cast<size_t>(op.layer)].n_kv_heads;
+        }
         int operator()(const AttentionOp& op) const {
             return static_cast<int>(p.geometry(op.n_heads, op.layer).units.size());
         }
@@ -190,7 +192,8 @@ void Program::work(int member) {
         const int units = n_units(op);
         if (units == 0) continue;
         int begin = 0;
-        for (int take; (take = claim(counters_[i].next, units, true, begin)) > 0;) execute(op, begin, begin + take, member);
+        for (int take; (take = claim(counters_[i].next, units, true, begin)) > 0;)
+            execute(op, begin, begin + take, member);
         pool_.barrier();
         if (profiling_ && member == 0) {
             const double ended = now_s();
@@ -222,7 +225,8 @@ void Program::run_op(const GatherOp& op, int begin, int end, int) {
 
 void Program::run_op(const RowOp& op, int begin, int end, int member) {
     const int pieces = is_split(op.verb) ? ceil_div(op.n, kColumnPiece) : 1;
-    auto* scratch = reinterpret_cast<float*>(workspace_.data() + spec_.scratch + static_cast<size_t>(member) * spec_.scratch_bytes);
+    auto* scratch =
+        reinterpret_cast<float*>(workspace_.data() + spec_.scratch + static_cast<size_t>(member) * spec_.scratch_bytes);
     for (int unit = begin; unit < end; ++unit) {
         const size_t row = static_cast<size_t>(unit / pieces);
         const int first = unit % pieces * kColumnPiece, n = pieces == 1 ? op.n : std::min(kColumnPiece, op.n - first);
@@ -231,18 +235,30 @@ void Program::run_op(const RowOp& op, int begin, int end, int member) {
         const float* y = op.y == kNone ? nullptr : floats(op.y) + at;
         float* out = op.out == kNone ? scratch : floats(op.out) + at;
         switch (op.verb) {
-            case RowVerb::kCopy: out = const_cast<float*>(x); break;
+            case RowVerb::kCopy:
+                out = const_cast<float*>(x);
+                break;
             case RowVerb::kNorm: {
                 const int part = op.n / op.groups;
                 for (int g = 0; g < op.groups; ++g)
                     kernels_.rms_norm(x + g * part, op.weight.data(), part, op.factor, out + g * part);
                 break;
             }
-            case RowVerb::kSwiglu: kernels_.swiglu(x, y, n, out); break;
-            case RowVerb::kSilu: kernels_.silu(x, n, out); break;
-            case RowVerb::kAdd: kernels_.add(x, y, n, out); break;
-            case RowVerb::kMul: kernels_.mul(x, y, n, out); break;
-            case RowVerb::kScale: kernels_.scale(x, op.factor, n, out); break;
+            case RowVerb::kSwiglu:
+                kernels_.swiglu(x, y, n, out);
+                break;
+            case RowVerb::kSilu:
+                kernels_.silu(x, n, out);
+                break;
+            case RowVerb::kAdd:
+                kernels_.add(x, y, n, out);
+                break;
+            case RowVerb::kMul:
+                kernels_.mul(x, y, n, out);
+                break;
+            case RowVerb::kScale:
+                kernels_.scale(x, op.factor, n, out);
+                break;
         }
         if (op.q != kNone)
             kernels_.quantize(out, n, reinterpret_cast<int8_t*>(workspace_.data() + op.q) + at,
@@ -334,7 +350,8 @@ void Program::run_op(const AttentionOp& op, int begin, int end, int member) {
     args.out = floats(op.out);
     args.partial = split_ ? floats(spec_.partial) : nullptr;
     args.partial_chunks = spec_.partial_chunks;
-    args.scratch = reinterpret_cast<float*>(workspace_.data() + spec_.scratch + static_cast<size_t>(member) * spec_.scratch_bytes);
+    args.scratch =
+        reinterpret_cast<float*>(workspace_.data() + spec_.scratch + static_cast<size_t>(member) * spec_.scratch_bytes);
     for (int i = begin; i < end; ++i) {
         const AttentionUnit& u = g.units[static_cast<size_t>(i)];
         args.segment = segments_[static_cast<size_t>(u.segment)];
@@ -346,8 +363,8 @@ void Program::run_op(const CombineOp& op, int begin, int end, int) {
     const size_t state = static_cast<size_t>(op.head_dim) + 2;
     for (int unit = begin; unit < end; ++unit) {
         const size_t row = static_cast<size_t>(unit / op.n_heads), head = static_cast<size_t>(unit % op.n_heads);
-        float* partial = floats(spec_.partial) +
-                         (row * static_cast<size_t>(op.n_heads) + head) * static_cast<size_t>(spec_.partial_chunks) * state;
+        float* partial = floats(spec_.partial) + (row * static_cast<size_t>(op.n_heads) + head) *
+                                                     static_cast<size_t>(spec_.partial_chunks) * state;
         kernels_.attention_combine(partial, ceil_div(position_[row] + 1, kChunk), op.head_dim,
                                    floats(op.out) + row * op.stride + head * static_cast<size_t>(op.head_dim));
     }
@@ -359,7 +376,8 @@ void Program::set_profile(bool on) {
 }
 
 std::vector<std::pair<std::string, double>> Program::profile() const {
-    static const char* const names[] = {"embed", "gather", "rows", "linear", "rope_table", "rope", "kv_write", "attention", "combine"};
+    static const char* const names[] = {"embed", "gather",   "rows",      "linear", "rope_table",
+                                        "rope",  "kv_write", "attention", "combine"};
     std::vector<std::pair<std::string, double>> found;
     for (size_t i = 0; i < seconds_.size(); ++i) found.emplace_back(names[ops_[i].index()], seconds_[i]);
     return found;

@@ -37,22 +37,22 @@ enum class RowVerb : int { kCopy, kNorm, kSwiglu, kSilu, kAdd, kMul, kScale };
 struct RowOp {
     RowVerb verb;
     Rows rows;
-    Offset x, y;         // y: second operand, or kNone
-    size_t stride;       // of x, y and out
-    int n;               // values of a row
-    int groups;          // norm: how many equal parts of a row are normalised alone
-    float factor;        // norm: eps; scale: factor
+    Offset x, y;                // y: second operand, or kNone
+    size_t stride;              // of x, y and out
+    int n;                      // values of a row
+    int groups;                 // norm: how many equal parts of a row are normalised alone
+    float factor;               // norm: eps; scale: factor
     std::vector<float> weight;  // norm
-    Offset out;          // float result, or kNone
-    Offset q, scales;    // int8 result, or kNone
+    Offset out;                 // float result, or kNone
+    Offset q, scales;           // int8 result, or kNone
 };
 
 struct LinearPart {
     const Weight* weight;
     Offset out;
     size_t out_stride;
-    Offset residual;            // or kNone
-    std::vector<float> bias;    // padded to whole tiles, or empty
+    Offset residual;          // or kNone
+    std::vector<float> bias;  // padded to whole tiles, or empty
 };
 struct LinearOp {
     Rows rows;
@@ -105,10 +105,10 @@ struct ProgramSpec {
     int kv_type;  // kF16 or kQ8_0
     std::vector<KVShape> kv;
     size_t workspace_bytes;
-    Offset partial;       // of the split attention's partial results
-    int partial_rows;     // steps of at most this many rows may split
+    Offset partial;    // of the split attention's partial results
+    int partial_rows;  // steps of at most this many rows may split
     int partial_chunks;
-    Offset scratch;       // one stretch for each thread
+    Offset scratch;  // one stretch for each thread
     size_t scratch_bytes;
 };
 

@@ -3,7 +3,8 @@
 // Formula: o = sum_p softmax_p(q . k_p) v_p over positions p <= the row's own; q arrives scaled.
 // Layout of a page of 64 positions, head after head: f16: K [head_dim][64], V [64][head_dim];
 //   q8_0: K int8 [head_dim][64], its f16 scales [blocks][64], V int8 [64][head_dim], its f16 scales [64][blocks],
-//   blocks = head_dim / 32 rounded up. Keys lie transposed so that 16 positions are one vector and no sum is horizontal.
+//   blocks = head_dim / 32 rounded up. Keys lie transposed so that 16 positions are one vector and no sum is
+//   horizontal.
 // Reduction order: the context is cut in chunks of 256 positions by absolute position. In a chunk scores sum along
 //   head_dim in order, the exponentials' sum runs over 16 lanes in order and then as a tree, values sum in order of
 //   position. Chunks are merged in order, first to last. None of it depends on how many rows or threads share the work.
@@ -20,7 +21,7 @@ namespace {
 constexpr int kPage = 64;
 constexpr int kChunk = 256;
 #if defined(__AVX512F__)
-constexpr int kQueries = 8;    // query rows that share one read of K and V
+constexpr int kQueries = 8;  // query rows that share one read of K and V
 constexpr int kValueVectors = 2;
 #elif defined(__AVX2__)
 constexpr int kQueries = 4;
@@ -125,8 +126,7 @@ OUTPACE_INLINE void merge(Merged into, Merged from, int head_dim) {
     into.top() = top;
     into.total() = into.total() * a + from.total() * b;
     for (int i = 0; i < head_dim; i += 16)
-        store(into.values() + i,
-              add(mul(load(into.values() + i), set1(a)), mul(load(from.values() + i), set1(b))));
+        store(into.values() + i, add(mul(load(into.values() + i), set1(a)), mul(load(from.values() + i), set1(b))));
 }
 
 OUTPACE_INLINE void finish(Merged m, int head_dim, float* out) {
@@ -158,8 +158,8 @@ OUTPACE_INLINE Page page_at(const AttentionArgs& a, int head, int position) {
 // One chunk for N queries: valid[n] positions from `begin` count for query n (at least one each).
 // q: [head_dim][N]; scores: [N][kChunk]; out[n] gets the chunk's maximum, sum and unnormalised values.
 template <class Page, int N>
-void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, const int (&valid)[N],
-                  float* scores, const Merged (&out)[N]) {
+void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, const int (&valid)[N], float* scores,
+                  const Merged (&out)[N]) {
     int most = valid[0], least = valid[0];
     for (int n = 1; n < N; ++n) {
         most = valid[n] > most ? valid[n] : most;
@@ -187,8 +187,7 @@ void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, c
                 for (int j = 0; j < vectors; ++j) {
                     const f32x16 v = page.value(at, i + 16 * j);
 #pragma GCC unroll 8
-                    for (int n = 0; n < N; ++n)
-                        sums[n][j] = fma(v, set1(scores[n * kChunk + base + at]), sums[n][j]);
+                    for (int n = 0; n < N; ++n) sums[n][j] = fma(v, set1(scores[n * kChunk + base + at]), sums[n][j]);
                 }
             }
         }
@@ -200,8 +199,8 @@ void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, c
         for (int p = least; p < valid[n]; ++p) {
             const Page page = page_at<Page>(a, head, begin + p);
             for (int i = 0; i < head_dim; i += 16)
-                store(out[n].values() + i, fma(page.value(p % kPage, i), set1(scores[n * kChunk + p]),
-                                               load(out[n].values() + i)));
+                store(out[n].values() + i,
+                      fma(page.value(p % kPage, i), set1(scores[n * kChunk + p]), load(out[n].values() + i)));
         }
 }
 

@@ -166,18 +166,30 @@ struct BF16 {
 template <class Quantised, class Plain, class Otherwise>
 OUTPACE_INLINE auto with_format(int type, Quantised&& quantised, Plain&& plain, Otherwise&& otherwise) {
     switch (type) {
-        case kQ4_0: return quantised(Q4_0{});
-        case kQ4_1: return quantised(Q4_1{});
-        case kQ5_0: return quantised(Q5_0{});
-        case kQ5_1: return quantised(Q5_1{});
-        case kQ8_0: return quantised(Q8_0{});
-        case kQ4_K: return quantised(Q4_K{});
-        case kQ5_K: return quantised(Q5_K{});
-        case kQ6_K: return quantised(Q6_K{});
-        case kF32: return plain(F32{});
-        case kF16: return plain(F16{});
-        case kBF16: return plain(BF16{});
-        default: return otherwise();
+        case kQ4_0:
+            return quantised(Q4_0{});
+        case kQ4_1:
+            return quantised(Q4_1{});
+        case kQ5_0:
+            return quantised(Q5_0{});
+        case kQ5_1:
+            return quantised(Q5_1{});
+        case kQ8_0:
+            return quantised(Q8_0{});
+        case kQ4_K:
+            return quantised(Q4_K{});
+        case kQ5_K:
+            return quantised(Q5_K{});
+        case kQ6_K:
+            return quantised(Q6_K{});
+        case kF32:
+            return plain(F32{});
+        case kF16:
+            return plain(F16{});
+        case kBF16:
+            return plain(BF16{});
+        default:
+            return otherwise();
     }
 }
 

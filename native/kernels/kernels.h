@@ -6,6 +6,10 @@
 
 #include "kernels/sampling.h"
 
+// Names that carry their tier: OUTPACE_JOIN(kernels_, OUTPACE_TIER).
+#define OUTPACE_JOIN2(a, b) a##b
+#define OUTPACE_JOIN(a, b) OUTPACE_JOIN2(a, b)
+
 namespace outpace {
 
 // Output rows in a tile of packed weights, and values that share one activation scale.
@@ -37,10 +41,10 @@ struct BlockScale {
 
 // Rows of activations: int8 with scales for quantised weights, float for the others.
 struct Activations {
-    const int8_t* q;       // [T][row_stride]
-    const BlockScale* s;   // [T][row_stride / 32]
-    const float* x;        // [T][row_stride]
-    size_t row_stride;     // values from one row to the next; a multiple of 32
+    const int8_t* q;      // [T][row_stride]
+    const BlockScale* s;  // [T][row_stride / 32]
+    const float* x;       // [T][row_stride]
+    size_t row_stride;    // values from one row to the next; a multiple of 32
 };
 
 // y[t, r] = sum_k w[r, k] x[t, k] (+ bias[r]) (+ residual[t, r]) for the rows of tiles [tile_begin, tile_end).
@@ -50,10 +54,10 @@ struct LinearArgs {
     int n_rows, n_cols;
     Activations act;
     int T;
-    float* out;              // [T][out_stride]
-    size_t out_stride;       // at least n_rows rounded up to 16
-    const float* residual;   // [T][out_stride], or null; may be `out`
-    const float* bias;       // [n_rows rounded up to 16], or null
+    float* out;             // [T][out_stride]
+    size_t out_stride;      // at least n_rows rounded up to 16
+    const float* residual;  // [T][out_stride], or null; may be `out`
+    const float* bias;      // [n_rows rounded up to 16], or null
 };
 
 // One layer of the KV cache: pages of 64 positions; see attention.h for the layout.
@@ -66,9 +70,9 @@ struct KVLayer {
 
 // The rows of one sequence in a step.
 struct SegmentView {
-    int start;       // position of the first row
+    int start;  // position of the first row
     int n_rows;
-    int first_row;   // index of that row in the step
+    int first_row;  // index of that row in the step
     const int32_t* pages;
 };
 
@@ -76,11 +80,11 @@ struct SegmentView {
 struct AttentionArgs {
     KVLayer kv;
     SegmentView segment;
-    const float* q;     // [T][q_stride]: H heads of head_dim, already turned and scaled
+    const float* q;  // [T][q_stride]: H heads of head_dim, already turned and scaled
     size_t q_stride;
     int n_heads;
-    float* out;         // [T][q_stride]
-    float* partial;     // split mode: [row][head][chunk][head_dim + 2], else null
+    float* out;          // [T][q_stride]
+    float* partial;      // split mode: [row][head][chunk][head_dim + 2], else null
     int partial_chunks;  // chunks a row has room for
     float* scratch;      // 8 * (256 + 3 * head_dim + 4) + head_dim floats
 };

@@ -13,8 +13,7 @@ uint64_t read_bytes(const uint8_t* p, size_t n) {
         __builtin_prefetch(p + i + 4160, 0, 2);
         __builtin_prefetch(p + i + 4224, 0, 2);
         __builtin_prefetch(p + i + 4288, 0, 2);
-        for (int j = 0; j < 4; ++j)
-            sums[j] = add(sums[j], load_i32(reinterpret_cast<const int32_t*>(p + i + 64 * j)));
+        for (int j = 0; j < 4; ++j) sums[j] = add(sums[j], load_i32(reinterpret_cast<const int32_t*>(p + i + 64 * j)));
     }
     int32_t lanes[16];
     store_i32(lanes, add(add(sums[0], sums[1]), add(sums[2], sums[3])));

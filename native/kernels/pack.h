@@ -9,15 +9,24 @@ namespace {
 // Bytes of one block in a GGUF file.
 constexpr size_t disk_bytes(int type) {
     switch (type) {
-        case kQ4_0: return 18;
-        case kQ4_1: return 20;
-        case kQ5_0: return 22;
-        case kQ5_1: return 24;
-        case kQ8_0: return 34;
-        case kQ4_K: return 144;
-        case kQ5_K: return 176;
-        case kQ6_K: return 210;
-        default: return 0;
+        case kQ4_0:
+            return 18;
+        case kQ4_1:
+            return 20;
+        case kQ5_0:
+            return 22;
+        case kQ5_1:
+            return 24;
+        case kQ8_0:
+            return 34;
+        case kQ4_K:
+            return 144;
+        case kQ5_K:
+            return 176;
+        case kQ6_K:
+            return 210;
+        default:
+            return 0;
     }
 }
 
@@ -55,8 +64,8 @@ OUTPACE_INLINE void put_high_bits(uint8_t* vector, int row, const uint8_t* bits)
 // Nibbles of two runs of 32 values, the first in the low halves: eight vectors.
 OUTPACE_INLINE void put_nibble_pair(uint8_t* vectors, int row, const uint8_t* a, const uint8_t* b, bool high) {
     for (int l = 0; l < 32; ++l)
-        vectors[64 * (l / 4) + 4 * row + l % 4] = static_cast<uint8_t>(
-            high ? (a[l] >> 4) | (b[l] & 0xf0) : (a[l] & 0x0f) | (b[l] << 4));
+        vectors[64 * (l / 4) + 4 * row + l % 4] =
+            static_cast<uint8_t>(high ? (a[l] >> 4) | (b[l] & 0xf0) : (a[l] & 0x0f) | (b[l] << 4));
 }
 
 OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* block) {
@@ -114,7 +123,8 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
             for (int i = 0; i < 16; ++i) block[Q6_K::kScales + 16 * i + row] = src[192 + i];
             put_u16(block + Q6_K::kD, row, src + 208);
             break;
-        default: break;
+        default:
+            break;
     }
 }
 

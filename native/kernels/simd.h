@@ -155,8 +155,7 @@ OUTPACE_INLINE void store_i8(int8_t* p, i32x16 x) {
     const __m256i words = _mm256_packus_epi32(_mm256_and_si256(x.a, byte0), _mm256_and_si256(x.b, byte0));
     const __m256i bytes = _mm256_packus_epi16(words, words);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
 }
 OUTPACE_INLINE __m256 low_half(f32x16 x) { return x.a; }
 OUTPACE_INLINE __m256 high_half(f32x16 x) { return x.b; }
@@ -172,8 +171,8 @@ struct i32x16 {
     int32_t v[16];
 };
 
-#define OUTPACE_LANES(T, expr)                   \
-    T out;                                       \
+#define OUTPACE_LANES(T, expr)                    \
+    T out;                                        \
     for (int i = 0; i < 16; ++i) out.v[i] = expr; \
     return out
 

@@ -2,18 +2,18 @@
 // wider instructions can be picked by the linker for a machine without them.
 #include "kernels/attention.h"
 #include "kernels/kernels.h"
-#include "kernels/linear.h"
 #include "kernels/measure.h"
 #include "kernels/pack.h"
 #include "kernels/rows.h"
 #include "kernels/sample.h"
 
-#define OUTPACE_JOIN2(a, b) a##b
-#define OUTPACE_JOIN(a, b) OUTPACE_JOIN2(a, b)
 #define OUTPACE_STR2(a) #a
 #define OUTPACE_STR(a) OUTPACE_STR2(a)
 
 namespace outpace {
+
+// In tier_linear.cpp: it takes most of a build's time, the rest most of its changes.
+void OUTPACE_JOIN(linear_, OUTPACE_TIER)(int type, const LinearArgs& args, int tile_begin, int tile_end);
 
 const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)();
 
@@ -23,7 +23,7 @@ const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)() {
         .tile_bytes = tile_bytes,
         .pack_tile = pack_tile,
         .unpack_row = unpack_row,
-        .linear = linear,
+        .linear = OUTPACE_JOIN(linear_, OUTPACE_TIER),
         .quantize = quantize,
         .rms_norm = rms_norm,
         .swiglu = swiglu,

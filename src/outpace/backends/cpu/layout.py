@@ -12,6 +12,7 @@ from typing import Any
 
 from outpace.backends.backend import Limits
 from outpace.backends.cpu import weights
+from outpace.backends.cpu.values import Values
 from outpace.errors import UnsupportedError
 from outpace.gguf.weights import WeightRef
 from outpace.graph.cost import KVSpec, state_spec
@@ -131,7 +132,7 @@ class _Lowering:
         self._layers = {spec.layer: i for i, spec in enumerate(self._layout.kv)}
         self._space = _Space()
         self._buffers: dict[int, Buffer] = {}
-        self._readers = plan.readers()
+        self._values = Values(plan)
         self._done: set[int] = set()  # nodes run early, inside another's instruction
         self._tables: dict[Rope, int] = {}
 
@@ -145,7 +146,7 @@ class _Lowering:
             if i not in self._done:
                 self._lower(i, node)
             self._release(i)
-        layout.logits = self._buffers[self._resolve(self._plan.outputs["logits"])]
+        layout.logits = self._buffers[self._values.resolve(self._plan.outputs["logits"])]
         self._add_shared()
         layout.workspace_bytes = self._space.end
         return layout
@@ -155,46 +156,11 @@ class _Lowering:
 
     # Values and buffers.
 
-    def _resolve(self, value: int) -> int:
-        """Return the value whose buffer this one shares: `heads` only changes how rows are read."""
-        while self._plan.nodes[value].verb == "heads":
-            value = self._plan.nodes[value].inputs[0]
-        return value
-
-    def _width(self, value: int) -> int:
-        width = 1
-        for size in self._plan.nodes[value].shape[1:]:
-            assert isinstance(size, int)
-            width *= size
-        return width
-
-    def _real_readers(self, value: int) -> list[int]:
-        """Return the nodes that read a value, seen through `heads`."""
-        found: list[int] = []
-        for reader in self._readers[value]:
-            found += self._real_readers(reader) if self._plan.nodes[reader].verb == "heads" else [reader]
-        return found
-
-    def _needs(self, value: int) -> tuple[bool, bool]:
-        """Return whether a value's readers want floats, and whether they want int8."""
-        floats = value in self._plan.outputs.values()
-        q = False
-        for reader in self._real_readers(value):
-            node = self._plan.nodes[reader]
-            if node.verb in ("linear", "linear_add") and self._resolve(node.inputs[0]) == value:
-                is_quantised = weights.kernel_type(node.weights[0]).is_quantised
-                q, floats = q or is_quantised, floats or not is_quantised
-                if node.verb == "linear_add" and self._resolve(node.inputs[1]) == value:
-                    floats = True
-            else:
-                floats = True
-        return floats, q
-
     def _rows(self, value: int) -> int:
         return self._limits.max_wanted if self._plan.nodes[value].shape[0] == WANTED else self._limits.max_rows
 
     def _new(self, value: int, *, floats: bool = True, q: bool = False) -> Buffer:
-        stride = -(-self._width(value) // BLOCK) * BLOCK
+        stride = -(-self._values.width(value) // BLOCK) * BLOCK
         buffer = Buffer(self._rows(value), stride)
         n = buffer.rows * stride
         if floats:
@@ -208,7 +174,7 @@ class _Lowering:
     def _release(self, i: int) -> None:
         """Give back the buffers of values that nobody reads after node i."""
         for value in [v for v in self._buffers if v <= i and v not in self._plan.outputs.values()]:
-            if all(reader <= i or reader in self._done for reader in self._final_readers(value)):
+            if all(reader <= i or reader in self._done for reader in self._values.final_readers(value)):
                 buffer = self._buffers.pop(value)
                 n = buffer.rows * buffer.stride
                 if buffer.floats != NONE:
@@ -216,14 +182,6 @@ class _Lowering:
                 if buffer.q != NONE:
                     self._space.give(buffer.q, n)
                     self._space.give(buffer.scales, n // BLOCK * SCALE_BYTES)
-
-    def _final_readers(self, value: int) -> list[int]:
-        """Return the nodes whose instructions read a value's buffer: a rope done by its attention reads nothing."""
-        found: list[int] = []
-        for reader in self._real_readers(value):
-            is_fused = self._plan.nodes[reader].verb == "rope" and self._is_fused_rope(reader)
-            found += self._final_readers(reader) if is_fused else [reader]
-        return found
 
     # Verbs.
 
@@ -234,7 +192,7 @@ class _Lowering:
             buffer = self._new(i)
             self._emit("add_embed", table=node.weights[0], out=buffer.floats, stride=buffer.stride)
         elif node.verb == "wanted":
-            source = self._buffers[self._resolve(node.inputs[0])]
+            source = self._buffers[self._values.resolve(node.inputs[0])]
             buffer = self._new(i)
             self._emit("add_gather", x=source.floats, out=buffer.floats, stride=buffer.stride)
         elif node.verb in ("linear", "linear_add"):
@@ -242,18 +200,18 @@ class _Lowering:
         elif node.verb == "attention":
             self._attention(i, node)
         elif node.verb == "rope":
-            if not self._is_fused_rope(i):
+            if not self._values.is_fused_rope(i):
                 self._rope(i, node)
         elif node.verb != "heads":
             raise UnsupportedError("verb", node.verb, ("those of graph/ops.py that the CPU backend lowers",))
 
     def _row_verb(self, i: int, node: Node) -> None:
-        floats, q = self._needs(i)
-        inputs = [self._buffers[self._resolve(value)] for value in node.inputs]
+        floats, q = self._values.needs(i)
+        inputs = [self._buffers[self._values.resolve(value)] for value in node.inputs]
         verb = ROW_VERBS[node.verb]
         # Without a float result only the int8 one is kept; the kernel works in the thread's scratch.
         buffer = self._new(i, floats=floats, q=q)
-        width = self._width(i)
+        width = self._values.width(i)
         last = node.shape[-1]
         assert isinstance(last, int)
         self._emit(
@@ -281,13 +239,13 @@ class _Lowering:
         rows = int(self._plan.nodes[value].shape[0] == WANTED)
         self._emit(
             "add_rows", verb=int(RowVerb.COPY), rows=rows, x=buffer.floats, y=NONE, stride=buffer.stride,
-            n=self._width(value), groups=1, factor=0.0, weight=None, out=buffer.floats, q=buffer.q,
+            n=self._values.width(value), groups=1, factor=0.0, weight=None, out=buffer.floats, q=buffer.q,
             scales=buffer.scales,
         )  # fmt: skip
 
     def _linear(self, i: int, node: Node) -> None:
         """Lower a linear together with the others that read the same value: one instruction, one barrier."""
-        source = self._resolve(node.inputs[0])
+        source = self._values.resolve(node.inputs[0])
         quantised = weights.kernel_type(node.weights[0]).is_quantised
         if quantised and self._buffers[source].q == NONE:
             self._quantise(source)
@@ -298,9 +256,9 @@ class _Lowering:
             member = self._plan.nodes[index]
             residual = NONE
             if member.verb == "linear_add":
-                value = self._resolve(member.inputs[1])
+                value = self._values.resolve(member.inputs[1])
                 residual = self._buffers[value].floats
-                if residual != NONE and self._is_last(value, index) and self._buffers[value].q == NONE:
+                if residual != NONE and self._values.is_last(value, index) and self._buffers[value].q == NONE:
                     self._buffers[index] = self._buffers.pop(value)  # the sum takes the place of its operand
             outs.append(self._buffers.get(index) or self._new(index))
             residuals.append(residual)
@@ -323,49 +281,30 @@ class _Lowering:
         yield i
         if node.verb != "linear":
             return
-        for other in self._real_readers(source):
+        for other in self._values.real_readers(source):
             candidate = self._plan.nodes[other]
             is_free = other > i and other not in self._done and candidate.verb == "linear"
             if is_free and weights.kernel_type(candidate.weights[0]).is_quantised == quantised:
                 yield other
 
-    def _is_last(self, value: int, reader: int) -> bool:
-        return max(self._real_readers(value)) == reader and value not in self._plan.outputs.values()
-
     # Attention.
 
-    def _is_fused_rope(self, i: int) -> bool:
-        """Return whether a rope only feeds an attention's query or key: then it is turned as the cache is written."""
-        source = self._resolve(self._plan.nodes[i].inputs[0])
-        return (
-            [self._plan.nodes[r].verb for r in self._real_readers(i)] == ["attention"]
-            and self._real_readers(source) == [i]
-        )  # fmt: skip
-
-    def _unturned(self, value: int) -> tuple[int, Rope | None]:
-        """Return the value that holds a head before turning, and how it is turned."""
-        value = self._resolve(value)
-        node = self._plan.nodes[value]
-        if node.verb == "rope" and self._is_fused_rope(value):
-            return self._resolve(node.inputs[0]), node.attrs["rope"]
-        return value, None
-
     def _attention(self, i: int, node: Node) -> None:
-        (q, q_rope), (k, k_rope) = self._unturned(node.inputs[0]), self._unturned(node.inputs[1])
-        v = self._resolve(node.inputs[2])
+        (q, q_rope), (k, k_rope) = self._values.unturned(node.inputs[0]), self._values.unturned(node.inputs[1])
+        v = self._values.resolve(node.inputs[2])
         layer = self._layers[node.attrs["layer"]]
         spec = self._layout.kv[layer]
         q_buffer, k_buffer, v_buffer = self._buffers[q], self._buffers[k], self._buffers[v]
         out = self._new(i)
-        turned = q_rope or k_rope
         styles = {rope.style for rope in (q_rope, k_rope) if rope}
         assert len(styles) <= 1, "query and key turn in different styles"
-        n_heads = self._width(i) // spec.head_dim
-        # Turned in place: nobody else reads them (an unturned value that others read is copied through `out`).
+        n_heads = self._values.width(i) // spec.head_dim
+        # Query and key are turned, and the query scaled, in place.
+        assert all(self._values.final_readers(value) == [i] for value in (q, k)), "somebody else reads q or k"
         self._emit(
             "add_kv_write", layer=layer, q=q_buffer.floats, q_out=q_buffer.floats, q_stride=q_buffer.stride,
             n_heads=n_heads, k=k_buffer.floats, k_out=k_buffer.floats, v=v_buffer.floats, kv_stride=k_buffer.stride,
-            n_kv_heads=spec.n_kv_heads, head_dim=spec.head_dim, neox=int(bool(turned) and turned.style == "neox"),
+            n_kv_heads=spec.n_kv_heads, head_dim=spec.head_dim, neox=int("neox" in styles),
             q_table=self._tables[q_rope] if q_rope else NONE, k_table=self._tables[k_rope] if k_rope else NONE,
             scale=node.attrs["scale"],
         )  # fmt: skip
@@ -375,7 +314,7 @@ class _Lowering:
         )  # fmt: skip
 
     def _rope(self, i: int, node: Node) -> None:
-        source = self._buffers[self._resolve(node.inputs[0])]
+        source = self._buffers[self._values.resolve(node.inputs[0])]
         out = self._new(i)
         rope: Rope = node.attrs["rope"]
         _, n_heads, head_dim = node.shape
@@ -395,7 +334,7 @@ class _Lowering:
     def _add_shared(self) -> None:
         """Reserve what all instructions share: split attention's partial results, each thread's scratch."""
         layout = self._layout
-        heads = [(self._width(i), node) for i, node in enumerate(self._plan.nodes) if node.verb == "attention"]
+        heads = [(self._values.width(i), node) for i, node in enumerate(self._plan.nodes) if node.verb == "attention"]
         widest = max((spec.head_dim for spec in layout.kv), default=0)
         layout.partial_chunks = -(-self._limits.n_pages * PAGE // CHUNK)
         per_row = max(
@@ -409,7 +348,7 @@ class _Lowering:
         layout.partial_rows = min(PARTIAL_ROWS, self._limits.max_rows, max(1, PARTIAL_BYTES // row_bytes))
         layout.partial = self._space.take(layout.partial_rows * row_bytes)
         strides = [
-            -(-self._width(i) // BLOCK) * BLOCK
+            -(-self._values.width(i) // BLOCK) * BLOCK
             for i in range(len(self._plan.nodes))
             if self._plan.nodes[i].verb in ROW_VERBS
         ]

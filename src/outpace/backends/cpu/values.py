@@ -1,0 +1,79 @@
+"""What a plan's values need of the backend: who reads them, in which form, and which share a buffer."""
+
+from __future__ import annotations
+
+from outpace.backends.cpu import weights
+from outpace.graph.ops import Rope
+from outpace.graph.plan import Plan
+
+
+class Values:
+    """Questions about the values of one plan, answered with `heads` and fused rotary verbs seen through."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._readers = plan.readers()
+
+    def resolve(self, value: int) -> int:
+        """Return the value whose buffer this one shares: `heads` only changes how rows are read."""
+        while self._plan.nodes[value].verb == "heads":
+            value = self._plan.nodes[value].inputs[0]
+        return value
+
+    def width(self, value: int) -> int:
+        """Return the floats in one row of a value."""
+        width = 1
+        for size in self._plan.nodes[value].shape[1:]:
+            assert isinstance(size, int)
+            width *= size
+        return width
+
+    def real_readers(self, value: int) -> list[int]:
+        """Return the nodes that read a value, seen through `heads`."""
+        found: list[int] = []
+        for reader in self._readers[value]:
+            found += self.real_readers(reader) if self._plan.nodes[reader].verb == "heads" else [reader]
+        return found
+
+    def needs(self, value: int) -> tuple[bool, bool]:
+        """Return whether a value's readers want floats, and whether they want int8."""
+        floats = value in self._plan.outputs.values()
+        q = False
+        for reader in self.real_readers(value):
+            node = self._plan.nodes[reader]
+            if node.verb in ("linear", "linear_add") and self.resolve(node.inputs[0]) == value:
+                is_quantised = weights.kernel_type(node.weights[0]).is_quantised
+                q, floats = q or is_quantised, floats or not is_quantised
+                if node.verb == "linear_add" and self.resolve(node.inputs[1]) == value:
+                    floats = True
+            else:
+                floats = True
+        return floats, q
+
+    def final_readers(self, value: int) -> list[int]:
+        """Return the nodes whose instructions read a value's buffer: a rope done by its attention reads nothing."""
+        found: list[int] = []
+        for reader in self.real_readers(value):
+            is_fused = self._plan.nodes[reader].verb == "rope" and self.is_fused_rope(reader)
+            found += self.final_readers(reader) if is_fused else [reader]
+        return found
+
+    def is_last(self, value: int, reader: int) -> bool:
+        """Return whether nobody reads a value after `reader`."""
+        return max(self.real_readers(value)) == reader and value not in self._plan.outputs.values()
+
+    def is_fused_rope(self, i: int) -> bool:
+        """Return whether a rope only feeds an attention's query or key: then it is turned as the cache is written."""
+        source = self.resolve(self._plan.nodes[i].inputs[0])
+        return (
+            [self._plan.nodes[r].verb for r in self.real_readers(i)] == ["attention"]
+            and self.real_readers(source) == [i]
+        )  # fmt: skip
+
+    def unturned(self, value: int) -> tuple[int, Rope | None]:
+        """Return the value that holds a head before turning, and how it is turned."""
+        value = self.resolve(value)
+        node = self._plan.nodes[value]
+        if node.verb == "rope" and self.is_fused_rope(value):
+            return self.resolve(node.inputs[0]), node.attrs["rope"]
+        return value, None
