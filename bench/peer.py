@@ -1,6 +1,6 @@
-"""The peer, llama.cpp: its bench and its completions, driven as its users would, and what it says it is doing.
+"""The peer, llama.cpp: its bench, completions and logits, driven as its users would, and what it says it is doing.
 
-The folder with its programs comes from `--peer DIR` or from OUTPACE_BENCH_PEER. Nothing here changes how it works,
+The folder with its programs comes from `--peer DIR` or from BENCH_PEER. Nothing here changes how it works,
 except that AMX is refused to it where it crashes there (`refuse_amx.c`).
 """
 
@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "OUTPACE_BENCH_PEER"
+import numpy as np
+from numpy.typing import NDArray
+
+from outpace.gguf.file import open_gguf
+
+VARIABLE = "BENCH_PEER"
 CRASHES = (-signal.SIGILL, -signal.SIGSEGV)
+NO_AMX = ", AMX refused to it (it crashes in its AMX kernels on this machine)"
+
+# Room for a text that the peer cuts into more tokens than we do: then it answers, and the difference is seen.
+SLACK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,28 @@ class Peer:
         rate = re.search(r"^.*\beval time =.*?runs.*?([\d.]+) tokens per second", run.stderr, re.MULTILINE)
         return Text(run.stdout, float(rate[1]) if rate else 0.0, wall_s)
 
+    def logits(self, path: Path, text: str, n_tokens: int) -> tuple[list[int], NDArray[np.float32]]:
+        """Return the tokens it reads in a text, about `n_tokens`, and the logits of every one, float32 [T, V]."""
+        room = n_tokens + SLACK
+        with tempfile.TemporaryDirectory(prefix="outpace-bench-") as folder:
+            prompt, results = Path(folder) / "prompt.txt", Path(folder) / "results.gguf"
+            prompt.write_bytes(text.encode())
+            self._run(
+                "llama-results",
+                *("-m", path, "--binary-file", prompt, "-o", results, "-c", room, "-b", room),
+                *("-t", self.threads, "-tb", self.threads),
+            )
+            with open_gguf(results) as file:
+                tokens = np.frombuffer(file.data("tokens"), np.int32).tolist()
+                logits = np.frombuffer(file.data("logits"), np.float32).reshape(len(tokens), -1).copy()
+        return tokens, logits
+
+    def version(self) -> str:
+        """Return what it calls itself."""
+        run = self._run("llama-results", "--version")
+        found = re.search(r"^version: (.+)$", run.stdout + run.stderr, re.MULTILINE)
+        return f"llama.cpp {found[1] if found else 'of an unknown version'}"
+
     def describe(self) -> str:
         """Say in a sentence what it does, after it has run once."""
         f = self.facts
@@ -100,8 +131,7 @@ class Peer:
         return (
             f"llama.cpp {f['build_commit']} ({f['build_number']}): {f['n_threads']} threads, load mode {f['load_mode']}"
             f", repacking {'on' if f['repack'] else 'off'}, flash attention {attention}, KV {f['type_k']}/{f['type_v']}"
-            f", steps of up to {f['n_ubatch']} tokens, polling {f['poll']}"
-            + (", AMX refused to it (it crashes in its AMX kernels on this machine)" if self.is_amx_refused else "")
+            f", steps of up to {f['n_ubatch']} tokens, polling {f['poll']}" + (NO_AMX if self.is_amx_refused else "")
         )
 
     def _bench(self, path: Path, arguments: Sequence[object], repetitions: int) -> list[dict[str, Any]]:

@@ -4,6 +4,10 @@
 
 #include "kernels/simd.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace outpace {
 namespace {
 
@@ -125,6 +129,25 @@ OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
     for (uint8_t& x : a.v) x = static_cast<uint8_t>(N >= 0 ? x >> (N < 0 ? 0 : N) : x << (N < 0 ? -N : 0));
     return a;
 }
+#if defined(__SSE2__)
+template <bool Wide>
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    const __m128i bytes = _mm_set1_epi32(four), zero = _mm_setzero_si128();
+    const __m128i x = _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);  // a0 a1 a2 a3 a0 a1 a2 a3
+    for (int i = 0; i < 4; ++i) {                                          // rows 4 i to 4 i + 3
+        const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.v + 16 * i));
+        const __m128 low = _mm_castsi128_ps(_mm_madd_epi16(_mm_unpacklo_epi8(v, zero), x));
+        const __m128 high = _mm_castsi128_ps(_mm_madd_epi16(_mm_unpackhi_epi8(v, zero), x));
+        const __m128i even = _mm_castps_si128(_mm_shuffle_ps(low, high, 0x88));
+        const __m128i odd = _mm_castps_si128(_mm_shuffle_ps(low, high, 0xdd));
+        auto* at = reinterpret_cast<__m128i*>(sum.v + 4 * i);
+        _mm_storeu_si128(at, _mm_add_epi32(_mm_loadu_si128(at), _mm_add_epi32(even, odd)));
+    }
+    return sum;
+}
+#else
 // A call: unrolled copies of these loops would take minutes to compile and run no faster.
 template <bool Wide>
 __attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
@@ -132,6 +155,8 @@ __attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* 
         for (int j = 0; j < 4; ++j) sum.v[r] += static_cast<int32_t>(w.v[4 * r + j]) * a[j];
     return sum;
 }
+
+#endif
 
 #endif
 

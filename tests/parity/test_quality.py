@@ -20,6 +20,22 @@ def test_compare_by_hand():
     assert found.perplexity == pytest.approx(2.0, rel=1e-5)
 
 
+class Deaf:
+    """A peer that reads the same tokens in every text."""
+
+    def logits(self, path: Path, text: str, n_tokens: int) -> tuple[list[int], np.ndarray]:
+        return [1, 2, 3], np.zeros((3, 4), np.float32)
+
+
+def test_the_peer_must_read_the_same_tokens(tmp_path: Path):
+    score = quality.peer_scorer(Deaf(), "one two three")
+    assert score(tmp_path, (1, 2, 3)).shape == (3, 4)
+    with pytest.raises(SystemExit, match="from token 1 on"):
+        score(tmp_path, (1, 5, 3))
+    with pytest.raises(SystemExit, match="in length"):
+        score(tmp_path, (1, 2, 3, 4))
+
+
 @pytest.fixture(scope="module")
 def exact(smollm2_path: Path) -> tuple[list[int], np.ndarray]:
     pytest.importorskip("bench.oracle", reason="needs torch and transformers")
