@@ -41,7 +41,7 @@ def benches(files: list[Path], rounds: int, other: peer.Peer | None) -> dict[str
     against = ["--peer", other.folder] if other else []
     return {
         "speed": [*files, SMALL, "--rounds", rounds, *against],
-        "quality": [SMALL],
+        "quality": [SMALL, *against],
         "same_text": [SMALL, "--quick"],
         "never_slower": [SMALL, "--rounds", rounds],
         "python_share": [SMALL],

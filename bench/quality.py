@@ -1,14 +1,14 @@
 """How near an engine's logits are to float32 arithmetic on the same weights: teacher-forced on real text.
 
 `python -m bench.quality smollm2-135m` judges the CPU backend against transformers with the file's own weights,
-dequantised. `--peer MODULE:FUNCTION` adds another engine: a function (path, tokens) -> float32 logits [T, V].
+dequantised. `--peer DIR` adds llama.cpp with its own defaults: the same file, the same tokens, the same positions.
+`--engines` also takes `module:function`, a function (path, tokens) -> float32 logits [T, V].
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import harness, peer
+from bench.peer import Peer
 from outpace import hub
 from outpace.backends.backend import Backend, Limits
 from outpace.backends.reference import ReferenceBackend
@@ -89,6 +91,20 @@ def backend_scorer(backend: Backend, kv_type: str = "f16", rows: int = CHUNK_ROW
     return score
 
 
+def peer_scorer(other: Peer, text: str) -> Scorer:
+    """Return a scorer that has the peer read `text`, which must be the same tokens to it."""
+
+    def score(path: Path, tokens: Sequence[int]) -> Logits:
+        theirs, logits = other.logits(path, text, len(tokens))
+        if theirs != list(tokens):
+            differs = next((i for i, (a, b) in enumerate(zip(tokens, theirs, strict=False)) if a != b), None)
+            where = "in length" if differs is None else f"from token {differs} on"
+            raise SystemExit(f"the peer reads other tokens in this text, {where}: try another --tokens or --text")
+        return logits
+
+    return score
+
+
 def exact_logits(path: Path, tokens: Sequence[int]) -> Logits:
     """Score with transformers in float32 on the file's dequantised weights."""
     from bench import oracle
@@ -101,6 +117,15 @@ def tokens_of(path: Path, text: str) -> list[int]:
     """Tokenize as the file says, without special tokens beyond those it always adds."""
     with open_gguf(path) as file:
         return Tokenizer.from_metadata(file.metadata).encode(text)
+
+
+def excerpt(path: Path, text: str, most: int) -> tuple[str, list[int]]:
+    """Return a text's beginning of at most so many tokens, and these."""
+    tokens = tokens_of(path, text)
+    if len(tokens) <= most:
+        return text, tokens
+    with open_gguf(path) as file:
+        return Tokenizer.from_metadata(file.metadata).decode(tokens[:most], skip_special=True), tokens[:most]
 
 
 def measure(path: Path, tokens: Sequence[int], scorers: Mapping[str, Scorer]) -> dict[str, Quality]:
@@ -120,8 +145,8 @@ def scorer_named(name: str) -> Scorer:
     if engine == "cpu":
         backend: Backend = importlib.import_module("outpace.backends.cpu.backend").CpuBackend()
         return backend_scorer(backend, detail or "f16")
-    peer: Scorer = getattr(importlib.import_module(engine), detail)
-    return peer
+    other: Scorer = getattr(importlib.import_module(engine), detail)
+    return other
 
 
 def table(results: Mapping[str, Quality]) -> str:
@@ -135,19 +160,28 @@ def table(results: Mapping[str, Quality]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a path or a name that `outpace pull` knows")
-    parser.add_argument("--engines", default="cpu,cpu:q8_0", help="of reference, cpu, each with `:kv_type` if wished")
     parser.add_argument(
-        "--peer", action="append", default=[], metavar="MODULE:FUNCTION", help="another engine's scorer"
+        "--engines", default="cpu:f16,cpu:q8_0", help="of reference, cpu, each with `:kv_type` if wished"
     )
+    peer.add_option(parser)
     parser.add_argument("--text", type=Path, default=TEXT)
     parser.add_argument("--tokens", type=int, default=512, help="use at most this many")
     args = parser.parse_args()
     path = hub.resolve(args.model)
-    tokens = tokens_of(path, args.text.read_text())[: args.tokens]
-    names = [name for name in args.engines.split(",") if name] + args.peer
-    results = measure(path, tokens, {name: scorer_named(name) for name in names})
+    text, tokens = excerpt(path, args.text.read_text(), args.tokens)
+    scorers = {name: scorer_named(name) for name in args.engines.split(",") if name}
+    other = peer.chosen(args.peer, harness.cpus())
+    about = None
+    if other:
+        about = f"{other.version()}, its own defaults"
+        scorers["peer"] = peer_scorer(other, text)
+    results = measure(path, tokens, scorers)
     print(f"{path.name}, {len(tokens)} tokens of {args.text.name}\n{table(results)}")
-    print(json.dumps({"n_tokens": len(tokens), "engines": {name: asdict(q) for name, q in results.items()}}))
+    if other:
+        about = f"{about}{peer.NO_AMX if other.is_amx_refused else ''}"
+        print(f"peer: {about}")
+    found = {"n_tokens": len(tokens), "peer": about, "engines": {name: asdict(q) for name, q in results.items()}}
+    harness.finish("quality", {"card": harness.card(path)} | found)
 
 
 if __name__ == "__main__":
