@@ -17,6 +17,7 @@ def command_line(made: str) -> str:
 def commands() -> dict[str, Any]:
     """Return every command by the words it is called with, groups left out."""
     import typer
+
     from outpace.cli.main import app
 
     return dict(_walk("", typer.main.get_command(app)))

@@ -43,6 +43,7 @@ def chat(
     )
     llm = load(
         model,
+        uses_template=True,
         context=ctx_size,
         kv_type=kv_type,
         threads=threads,

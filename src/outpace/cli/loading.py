@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+from importlib import import_module
 from typing import Any
 
 from outpace import env
@@ -25,21 +28,29 @@ class Backend(CpuBackend):
         return super().compile(plan, file, limits)
 
 
-def load(model: str, **options: Any) -> LLM:
+def load(model: str, *, uses_template: bool = False, **options: Any) -> LLM:
     """Return a model, ready to write.
 
     Args:
         model: What the command line names it.
+        uses_template: Whether a chat template will be needed: what renders it is imported while weights are packed.
         options: Fields of `RunConfig`.
     """
     tier = env.read().tier
-    with Meter() as meter:
-        llm = LLM(
-            model,
-            backend=lambda threads: Backend(threads, tier, lambda done, total: meter("loading", done, total)),
-            progress=meter,
-            **options,
-        )
+    if uses_template:
+        threading.Thread(target=import_module, args=("jinja2.sandbox",), daemon=True).start()
+    # Hundreds of thousands of strings come to stay; looking through them again and again finds nothing.
+    gc.disable()
+    try:
+        with Meter() as meter:
+            llm = LLM(
+                model,
+                backend=lambda threads: Backend(threads, tier, lambda done, total: meter("loading", done, total)),
+                progress=meter,
+                **options,
+            )
+    finally:
+        gc.enable()
     for setting in ("context", "n_pages"):
         reason = llm.settings.reasons[setting]
         if "memory is short" in reason:

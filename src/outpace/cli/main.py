@@ -23,6 +23,7 @@ INTERRUPTED = 130  # what a shell reports after ^C
 app = typer.Typer(
     name="outpace",
     add_completion=False,
+    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

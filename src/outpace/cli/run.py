@@ -82,6 +82,7 @@ def run(
     )
     llm = load(
         model,
+        uses_template="messages" in request,
         context=ctx_size,
         parallel=parallel,
         kv_type=kv_type,
