@@ -9,11 +9,11 @@
 //   Q4_1   the same, 16 f16 d, 16 f16 m                              5
 //   Q5_0/1 as Q4, then 1 vector of high bits (bit i for quad i)      5.5 / 6
 //   Q8_0   8 vectors (value + 128), 16 f16 d                         8.5
-//   Q4_K   32 vectors (8 for a pair of sub-blocks: low nibbles the first, high the second), 16 f16 d, 16 f16 dmin,
-//          192 bytes of 6-bit scales                                  4.5
+//   Q4_K   16 f16 d, 16 f16 dmin, 192 bytes of 6-bit scales, 32 vectors (8 for a pair of sub-blocks: low nibbles the
+//          first, high the second)                                    4.5
 //   Q5_K   the same, and after the nibbles 8 vectors of high bits (one a sub-block, bit i for quad i)     5.5
-//   Q6_K   32 vectors of nibbles as Q4_K, 16 of 2-bit highs (two a sub-block, bits 2 (i mod 4) for quad i),
-//          16 x 16 int8 scales, 16 f16 d                              6.5625
+//   Q6_K   16 x 16 int8 scales, 16 f16 d, 32 vectors of nibbles as Q4_K, 16 of 2-bit highs (two a sub-block, bits
+//          2 (i mod 4) for quad i)                                    6.5625
 //
 // Source of the unpacked formats: ggml's block definitions (GGUF specification).
 #pragma once
@@ -49,7 +49,7 @@ struct Simple4 {
         const u8x64 v = load_u8x64(block + 64 * (I % 4));
         const u8x64 q = I < 4 ? low_nibbles(v) : high_nibbles(v);
         if constexpr (!HighBit) return q;
-        return bits_or(q, bits_and(shift_right<I - 4>(load_u8x64(block + kHigh)), 0x10));
+        return bits_or_masked(q, shift_right<I - 4>(load_u8x64(block + kHigh)), 0x10);
     }
     static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared&, int) {
         const auto* scale = reinterpret_cast<const uint16_t*>(block + kScales);
@@ -80,7 +80,8 @@ struct Super45 {
     static constexpr int kValues = 256, kSubs = 8;
     static constexpr bool kWide = false, kHalves = false, kMin = true;
     static constexpr int kOffsetShift = -1;
-    static constexpr size_t kHigh = 2048, kScales = HighBit ? 2560 : 2048, kBytes = kScales + 64 + 192;
+    // Read first, so they lie first: the memory is read from front to back.
+    static constexpr size_t kScales = 0, kNibbles = 256, kHigh = 2304, kBytes = HighBit ? 2816 : 2304;
     // scale[s][row], minimum[s][row]
     struct Prepared {
         alignas(64) uint8_t scale[128], minimum[128];
@@ -103,10 +104,10 @@ struct Super45 {
     }
     template <int P, int I>
     static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int pair) {
-        const u8x64 v = load_u8x64(block + 512 * pair + 64 * I);
+        const u8x64 v = load_u8x64(block + kNibbles + 512 * pair + 64 * I);
         const u8x64 q = P == 0 ? low_nibbles(v) : high_nibbles(v);
         if constexpr (!HighBit) return q;
-        return bits_or(q, bits_and(shift_right<I - 4>(load_u8x64(block + kHigh + 64 * (2 * pair + P))), 0x10));
+        return bits_or_masked(q, shift_right<I - 4>(load_u8x64(block + kHigh + 64 * (2 * pair + P))), 0x10);
     }
     static OUTPACE_INLINE Factors factors(const uint8_t*, const Prepared& p, int sub) {
         return {mul(p.d, load_u8(p.scale + 16 * sub)), mul(p.dmin, load_u8(p.minimum + 16 * sub))};
@@ -118,7 +119,7 @@ struct Super6 {
     static constexpr int kValues = 256, kSubs = 8;
     static constexpr bool kWide = false, kHalves = true, kMin = false;
     static constexpr int kOffsetShift = 2;
-    static constexpr size_t kHigh = 2048, kScales = 3072, kD = 3328, kBytes = 3360;
+    static constexpr size_t kScales = 0, kD = 256, kNibbles = 288, kHigh = 2336, kBytes = 3360;
     struct Prepared {
         f32x16 d;
     };
@@ -128,10 +129,10 @@ struct Super6 {
     }
     template <int P, int I>
     static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int pair) {
-        const u8x64 v = load_u8x64(block + 512 * pair + 64 * I);
+        const u8x64 v = load_u8x64(block + kNibbles + 512 * pair + 64 * I);
         const u8x64 q = P == 0 ? low_nibbles(v) : high_nibbles(v);
         const u8x64 high = load_u8x64(block + kHigh + 128 * (2 * pair + P) + 64 * (I / 4));
-        return bits_or(q, bits_and(shift_right<2 * (I % 4) - 4>(high), 0x30));
+        return bits_or_masked(q, shift_right<2 * (I % 4) - 4>(high), 0x30);
     }
     static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared& p, int sub) {
         const auto* scale = reinterpret_cast<const int8_t*>(block + kScales + 32 * sub);

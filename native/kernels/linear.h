@@ -83,11 +83,13 @@ void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0)
     const int8_t* q = a.act.q + t0 * q_stride;
     const BlockScale* s = a.act.s + t0 * s_stride;
     for (int k = 0; k < a.n_cols; k += F::kValues, block += F::kBytes) {
-        if constexpr (T <= 2) prefetch(block + kPrefetchBytes, F::kBytes);
         const auto prepared = F::prepare(block);
         for (int pair = 0; pair < (F::kSubs + 1) / 2; ++pair) {
             unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) {
                 constexpr int P = decltype(parity)::value;
+                // A share with each sub-block: a burst would hold the line buffers that loads wait for.
+                constexpr size_t share = F::kBytes / F::kSubs;
+                if (t0 == 0) prefetch(block + kPrefetchBytes + (2 * pair + P) * share, share);
                 sub_block<F, T, P>(block, pair, F::factors(block, prepared, 2 * pair + P), q, q_stride, s, s_stride, y);
                 q += kBlock;
                 s += 1;
@@ -105,7 +107,7 @@ void plain_rows(const LinearArgs& a, const uint8_t* p, int tile, int t0) {
     constexpr size_t bytes = F::kValueBytes * kTileRows;
     int k = 0;
     for (; k + 1 < a.n_cols; k += 2, p += 2 * bytes) {
-        if constexpr (T <= 2) __builtin_prefetch(p + kPrefetchBytes, 0, 2);
+        if (t0 == 0) __builtin_prefetch(p + kPrefetchBytes, 0, 2);
         const f32x16 w0 = F::column(p), w1 = F::column(p + bytes);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {

@@ -106,13 +106,13 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
                     bits[l / 8] = static_cast<uint8_t>(bits[l / 8] | ((src[16 + l] >> sub) & 1) << (l % 8));
                 put_high_bits(block + Q5_K::kHigh + 64 * sub, row, bits);
             }
-            put_plane(block, row, src + (type == kQ4_K ? 16 : 48), 32);
+            put_plane(block + Q4_K::kNibbles, row, src + (type == kQ4_K ? 16 : 48), 32);
             break;
         }
         case kQ6_K:
             for (int pair = 0; pair < 4; ++pair) {
                 const uint8_t* low = src + 64 * (pair / 2);
-                put_nibble_pair(block + 512 * pair, row, low, low + 32, pair % 2 == 1);
+                put_nibble_pair(block + Q6_K::kNibbles + 512 * pair, row, low, low + 32, pair % 2 == 1);
             }
             for (int sub = 0; sub < 8; ++sub)
                 for (int l = 0; l < 32; ++l) {

@@ -36,6 +36,10 @@ OUTPACE_INLINE u8x64 bits_and(u8x64 a, uint8_t mask) {
     return {_mm512_and_si512(a.v, _mm512_set1_epi8(static_cast<char>(mask)))};
 }
 OUTPACE_INLINE u8x64 bits_or(u8x64 a, u8x64 b) { return {_mm512_or_si512(a.v, b.v)}; }
+// a | (b & mask)
+OUTPACE_INLINE u8x64 bits_or_masked(u8x64 a, u8x64 b, uint8_t mask) {
+    return {_mm512_ternarylogic_epi32(a.v, b.v, _mm512_set1_epi8(static_cast<char>(mask)), 0xf8)};
+}
 // Shifts each pair of bytes; the caller masks what crosses over. Negative N shifts left.
 template <int N>
 OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
@@ -158,6 +162,10 @@ __attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* 
 
 #endif
 
+#endif
+
+#if !defined(__AVX512F__)
+OUTPACE_INLINE u8x64 bits_or_masked(u8x64 a, u8x64 b, uint8_t mask) { return bits_or(a, bits_and(b, mask)); }
 #endif
 
 OUTPACE_INLINE u8x64 low_nibbles(u8x64 a) { return bits_and(a, 0x0f); }
