@@ -23,7 +23,7 @@ Model: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="End standard output with one line of JSON.")]
 Length: TypeAlias = Annotated[
     int | None,
-    typer.Option("-n", "--predict", metavar="N", help="Most tokens to write [default: what the context holds]."),
+    typer.Option("-n", "--predict", metavar="N", help="Most tokens to write (default: what the context holds)."),
 ]
 System: TypeAlias = Annotated[
     str | None, typer.Option("-sys", "--system-prompt", metavar="TEXT", help="A message of the system, sent first.")
@@ -44,7 +44,8 @@ Context: TypeAlias = Annotated[
         "--ctx-size",
         metavar="CTX",
         rich_help_panel=ROOM,
-        help="Most tokens of prompt and answer together [default: what the model was trained for, or what fits].",
+        help="Most tokens of prompt and answer together (default: what the model was trained for, at most 8192, "
+        "or what fits).",
     ),
 ]
 Parallel: TypeAlias = Annotated[
@@ -71,7 +72,7 @@ Threads: TypeAlias = Annotated[
         "--threads",
         metavar="THREADS",
         rich_help_panel=ROOM,
-        help="Threads that compute [default: one for each CPU].",
+        help="Threads that compute (default: one for each CPU).",
     ),
 ]
 

@@ -26,7 +26,7 @@ def run(
             "-p",
             "--prompt",
             metavar="TEXT",
-            help="The prompt, sent through the file's chat template [default: read from standard input].",
+            help="The prompt, sent through the file's chat template (default: read from standard input).",
         ),
     ] = None,
     prompt_tokens: Annotated[
