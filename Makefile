@@ -42,7 +42,7 @@ build: $(VENV)/.built
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) "scikit-build-core>=1.1" "nanobind>=3.1"
+	$(PIP) "scikit-build-core>=1.1" "nanobind>=3.1" "cmake>=3.24" ninja
 
 # An editable install that keeps its build folder: a second build compiles only what changed.
 $(VENV)/.built: $(VENV)/bin/python $(NATIVE) constraints.txt

@@ -87,6 +87,7 @@ class LLM:
         self.settings: Settings = resolve(
             config, found.plan, found.config.n_ctx_train, made, environment_threads=environment.threads
         )
+        self._n_ctx_train = found.config.n_ctx_train
         # The tokenizer is built while the weights are arranged.
         self._text = _Later(lambda: self._read_tokenizer())
         self._template: ChatTemplate | None = None
@@ -230,7 +231,11 @@ class LLM:
         if wrong is not None:
             raise RequestError(f"token {wrong} is outside the vocabulary (0 to {n_vocab - 1})")
         if n >= context:
-            raise RequestError(f"the prompt has {n} tokens, and the context of {context} must hold the answer too")
+            most = self._n_ctx_train
+            hint = f"; a context of up to {most} can be asked for (-c)" if most > context else ""
+            raise RequestError(
+                f"the prompt has {n} tokens, and the context of {context} must hold the answer too{hint}"
+            )
         if request.max_tokens is not None and request.max_tokens < 1:
             raise RequestError(f"max_tokens is {request.max_tokens}; expected 1 or more")
         most = min(context, n + (request.max_tokens or context))

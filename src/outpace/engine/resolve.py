@@ -21,6 +21,9 @@ MAX_ROWS = 512
 # Logits are kept for at most this many rows of a step.
 MAX_WANTED = 64
 
+# A context left open is at most this long: its memory is taken at start, and few conversations need more.
+DEFAULT_CONTEXT = 8192
+
 # Memory left to the rest of the machine.
 SPARE_BYTES = 256 << 20
 
@@ -88,8 +91,8 @@ def resolve(
         sized = replace(sized, max_rows=max(min(MAX_ROWS, pages_for(context) * PAGE), limits.max_wanted))
         return sized, made.memory(plan, sized)
 
-    context = config.context or n_ctx_train
-    reasons["context"] = "as asked for" if config.context else "what the model was trained for"
+    context = config.context or min(n_ctx_train, DEFAULT_CONTEXT)
+    reasons["context"] = _context_reason(config.context, n_ctx_train)
     n_sequences = config.parallel
     sized, needed = memory(context, n_sequences)
     reasons["n_pages"] = f"{n_sequences} sequences of {context} tokens" if n_sequences > 1 else f"{context} tokens"
@@ -157,6 +160,14 @@ def settle_threads(asked: int | None, environment: int | None, reasons: dict[str
     if allowed < n:
         reasons["threads"] = f"the control group's share of {n} CPUs"
     return min(n, allowed)
+
+
+def _context_reason(asked: int | None, n_ctx_train: int) -> str:
+    if asked is not None:
+        return "as asked for"
+    if n_ctx_train <= DEFAULT_CONTEXT:
+        return "what the model was trained for"
+    return f"the default; the model was trained for {n_ctx_train}"
 
 
 def _drafter(config: RunConfig, reasons: dict[str, str]) -> str:

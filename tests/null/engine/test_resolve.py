@@ -42,6 +42,15 @@ def test_open_settings_come_from_the_file_and_have_reasons():
     assert found.reasons["context"] == "what the model was trained for"
 
 
+def test_a_long_context_is_taken_only_when_asked_for():
+    def long(**options) -> Settings:
+        return resolve(RunConfig(**options), PLAN, 131072, Scales, available_bytes=10_000_000)
+
+    assert long().context == 8192
+    assert long().reasons["context"] == "the default; the model was trained for 131072"
+    assert long(context=20000).context == 20000
+
+
 def test_what_was_asked_for_is_done():
     found = settle(context=100, threads=3, kv_type="q8_0", spec_type="none", parallel=2)
     assert (found.context, found.threads, found.drafter) == (100, 3, "none")
