@@ -85,7 +85,14 @@ void bind_program(nb::module_& m) {
         .def_prop_ro("size", &Pool::size);
 
     nb::class_<Memory>(m, "Memory", "Resident anonymous memory, zeroed.")
-        .def(nb::init<size_t>(), "n_bytes"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "__init__",
+            [](Memory* self, size_t n_bytes) {
+                nb::gil_scoped_release release;
+                new (self) Memory(n_bytes);
+                self->make_resident(0, n_bytes);
+            },
+            "n_bytes"_a)
         .def_prop_ro("size", &Memory::size);
 
     nb::class_<Weight>(m, "Weight", "One packed matrix.")

@@ -8,11 +8,14 @@ namespace outpace {
 
 class Memory {
   public:
-    // Throws std::bad_alloc when the system refuses. Zeroed; every page is resident on return if `resident`.
-    explicit Memory(size_t bytes, bool resident = true);
+    // Throws std::bad_alloc when the system refuses. Zeroed; resident as it is touched, or by `make_resident`.
+    explicit Memory(size_t bytes);
     ~Memory();
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
+
+    // Brings the bytes [begin, end) in now; several threads may share the work.
+    void make_resident(size_t begin, size_t end);
 
     uint8_t* data() const { return data_; }
     size_t size() const { return size_; }

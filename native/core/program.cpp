@@ -37,6 +37,15 @@ Program::Program(std::shared_ptr<WeightArena> weights, ProgramSpec spec)
     for (const KVShape& shape : spec_.kv)
         kv_.push_back(
             std::make_unique<Memory>(kv_page_bytes(shape, spec_.kv_type) * static_cast<size_t>(spec_.n_pages)));
+    // All of it now, every thread a share: a run holds what was told, and no step waits for the system.
+    pool_.run([&](int member) {
+        const auto share = [&](Memory& memory) {
+            const size_t n = static_cast<size_t>(pool_.size()), i = static_cast<size_t>(member);
+            memory.make_resident(memory.size() / n * i, i + 1 == n ? memory.size() : memory.size() / n * (i + 1));
+        };
+        share(workspace_);
+        for (const auto& layer : kv_) share(*layer);
+    });
     position_.resize(static_cast<size_t>(spec_.max_rows));
     segment_of_.resize(static_cast<size_t>(spec_.max_rows));
     job_ = [this](int member) { work(member); };

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ PageTable: TypeAlias = NDArray[np.int32]
 Logits: TypeAlias = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """The rows of one sequence in a step.
 
     Attributes:
@@ -34,8 +32,7 @@ class Segment:
     pages: PageTable
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One forward pass over the rows of one or more sequences.
 
     Attributes:
@@ -45,12 +42,11 @@ class Step:
     """
 
     tokens: Sequence[int]
-    segments: Sequence[Segment]
+    segments: list[Segment]
     wanted: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step computed.
 
     Attributes:

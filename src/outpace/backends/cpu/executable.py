@@ -39,14 +39,16 @@ class CpuExecutable:
         for instruction in layout.instructions:
             _emit(self.program, instruction, loaded, file)
         logits = layout.logits
-        self._logits = self.program.floats(logits.floats, logits.rows, logits.stride, n_vocab)
+        rows = self.program.floats(logits.floats, logits.rows, logits.stride, n_vocab)
+        # Made once: a step leaves Python's memory cold, and every object it need not make then counts.
+        self._results = [StepResult(rows[:n]) for n in range(logits.rows + 1)]
         self._run = self.program.run
 
     def run(self, step: Step) -> StepResult:
         """Run one step; see `backend.Executable`."""
-        wanted = step.wanted
-        self._run(step.tokens, [(s.start, s.n_rows, s.pages) for s in step.segments], wanted)
-        return StepResult(self._logits[: len(wanted)])
+        tokens, segments, wanted = step
+        self._run(tokens, segments, wanted)
+        return self._results[len(wanted)]
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of KV memory over all layers."""
