@@ -1,4 +1,4 @@
-// One stretch of anonymous memory, on huge pages where the system has them, resident from the start.
+// One stretch of anonymous memory, on huge pages where the system has them.
 #pragma once
 
 #include <cstddef>

@@ -182,11 +182,11 @@ int Program::n_units(const Op& op) const {
 }
 
 // Takes the next stretch of units: a share of what is left, so that early stretches are long and late ones even.
-int Program::claim(std::atomic<int>& next, int n_units, bool guided, int& begin) const {
+int Program::claim(std::atomic<int>& next, int n_units, int& begin) const {
     int at = next.load(std::memory_order_relaxed);
     for (;;) {
         if (at >= n_units) return 0;
-        const int take = guided ? std::max(1, (n_units - at) / (2 * pool_.size())) : 1;
+        const int take = std::max(1, (n_units - at) / (2 * pool_.size()));
         if (next.compare_exchange_weak(at, at + take, std::memory_order_relaxed)) {
             begin = at;
             return take;
@@ -201,8 +201,7 @@ void Program::work(int member) {
         const int units = n_units(op);
         if (units == 0) continue;
         int begin = 0;
-        for (int take; (take = claim(counters_[i].next, units, true, begin)) > 0;)
-            execute(op, begin, begin + take, member);
+        for (int take; (take = claim(counters_[i].next, units, begin)) > 0;) execute(op, begin, begin + take, member);
         pool_.barrier();
         if (profiling_ && member == 0) {
             const double ended = now_s();

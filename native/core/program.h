@@ -152,7 +152,7 @@ class Program {
     void work(int member);
     KVLayer layer(int index) const;
     int count(Rows rows) const { return rows == Rows::kAll ? T_ : W_; }
-    int claim(std::atomic<int>& next, int n_units, bool guided, int& begin) const;
+    int claim(std::atomic<int>& next, int n_units, int& begin) const;
 
     void run_op(const EmbedOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
