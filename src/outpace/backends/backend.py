@@ -19,12 +19,16 @@ class Limits:
         max_wanted: Most rows of logits in one step.
         n_pages: Pages of KV memory, shared by all sequences.
         kv_type: `f16` or `q8_0`.
+        n_slots: Recurrent states, one for each sequence that runs and each that is kept for later.
+        max_draft: Most rows that a slot can have staged.
     """
 
     max_rows: int
     max_wanted: int
     n_pages: int
     kv_type: str = "f16"
+    n_slots: int = 1
+    max_draft: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,9 @@ class MemoryPlan:
 
 
 class Executable(Protocol):
-    """A program ready to run. Holds the KV pages; which page belongs to whom is the engine's business."""
+    """A program ready to run. Holds KV pages and recurrent states; which belongs to whom is the engine's business."""
 
-    n_vocab: int
+    n_vocab: int  # width of the logits; 0 for a plan without them
     limits: Limits
 
     def run(self, step: Step) -> StepResult:
@@ -60,6 +64,13 @@ class Executable(Protocol):
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of KV memory over all layers."""
+
+    def copy_state(self, source: int, target: int) -> None:
+        """Copy one slot's recurrent state over all layers, as it is at its last known row; staged rows are left behind.
+
+        Legal while no staged row of `source` is accepted and still to be taken in. Does nothing for programs without
+        recurrent layers.
+        """
 
 
 class Backend(Protocol):

@@ -169,6 +169,10 @@ class Timed:
         """Copy a page; see `backend.Executable`."""
         self._executable.copy_page(source, target)
 
+    def copy_state(self, source: int, target: int) -> None:
+        """Copy a state; see `backend.Executable`."""
+        self._executable.copy_state(source, target)
+
 
 class TimedBackend:
     """The CPU's backend, of `Timed` executables.

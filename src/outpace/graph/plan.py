@@ -9,8 +9,12 @@ from typing import Any
 
 from outpace.gguf.weights import WeightRef
 
-# First dimension of every value: all rows of a step, or only those whose logits are wanted.
-TOKENS, WANTED = "T", "W"
+# First dimension of every value: all rows of a step, those whose hidden state is asked for, or those whose logits are.
+# Where a program exports, the wanted rows are among the exported ones.
+TOKENS, EXPORTED, WANTED = "T", "X", "W"
+
+# Verbs that write what a sequence carries, so they run even where nobody reads their result.
+STATEFUL = frozenset({"attention", "write_kv", "conv", "gated_delta"})
 
 Shape = tuple[str | int, ...]
 
@@ -24,7 +28,8 @@ class Node:
         inputs: Ids of the values it reads; a value's id is its node's index in the plan.
         weights: Tensors it reads, in the verb's order.
         attrs: The verb's settings.
-        shape: Shape of its result, outermost first; `T` or `W` stands for a number of rows known at run time.
+        shape: Shape of its result, outermost first; `T`, `X` or `W` stands for a number of rows known at run
+            time.
     """
 
     verb: str
@@ -46,7 +51,7 @@ class Plan:
     Attributes:
         program: `trunk` or `draft`.
         nodes: The verbs; node i defines value i and reads only values before it.
-        outputs: Name of each output (`logits`) and the value it is.
+        outputs: Name of each output (`logits` [W, V], `hidden` [X, D]) and the value it is.
     """
 
     program: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from outpace.graph.step import Step, StepResult
 KV_TYPES = {"f16": 1, "q8_0": 8}
 
 Progress = Callable[[int, int], None]
+
+# Packed between two reports of progress. Python's other threads work meanwhile; a report waits for them.
+BATCH_BYTES = 256 << 20
 
 
 class CpuExecutable:
@@ -46,13 +49,16 @@ class CpuExecutable:
 
     def run(self, step: Step) -> StepResult:
         """Run one step; see `backend.Executable`."""
-        tokens, segments, wanted = step
+        tokens, segments, wanted, _, _ = step
         self._run(tokens, segments, wanted)
         return self._results[len(wanted)]
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of KV memory over all layers."""
         self.program.copy_page(source, target)
+
+    def copy_state(self, source: int, target: int) -> None:
+        """Do nothing: `lower` takes no program with recurrent layers."""
 
 
 class _Loaded:
@@ -68,15 +74,33 @@ def _load(layout: Layout, file: GGUFFile, pool: _native.Pool, tier: str, progres
     total = sum(weights.packed_bytes(ref, tier) for ref in refs)
     loaded = _Loaded(_native.WeightArena(tier, pool, total))
     done = 0
-    for ref in refs:
-        rows, width = ref.shape
-        raw = weights.kernel_bytes(ref, file.data(ref.name))
-        loaded.weights[ref.name] = loaded.arena.pack(int(weights.kernel_type(ref).type), rows, width, raw)
-        file.release(ref.name)
-        done += weights.packed_bytes(ref, tier)
+    for batch in _batches(refs):
+        sources = [
+            (int(weights.kernel_type(ref).type), *ref.shape, weights.kernel_bytes(ref, file.data(ref.name)), file.around(ref.name))
+            for ref in batch
+        ]
+        for ref, weight in zip(batch, loaded.arena.pack_all(sources), strict=True):
+            loaded.weights[ref.name] = weight
+            done += weights.packed_bytes(ref, tier)
         if progress:
             progress(done, total)
     return loaded
+
+
+def _batches(refs: list[WeightRef]) -> Iterator[list[WeightRef]]:
+    """Yield tensors that are packed in one call: up to `BATCH_BYTES`, and each that is converted alone."""
+    batch: list[WeightRef] = []
+    n_bytes = 0
+    for ref in refs:
+        is_converted = weights.kernel_type(ref).is_converted
+        if batch and (is_converted or n_bytes + ref.n_bytes > BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(ref)
+        # A converted one takes memory of its own until it is packed.
+        n_bytes += BATCH_BYTES if is_converted else ref.n_bytes
+    if batch:
+        yield batch
 
 
 def _program(layout: Layout, loaded: _Loaded) -> _native.Program:

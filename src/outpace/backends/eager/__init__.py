@@ -1,0 +1,1 @@
+"""Verbs computed at once on numpy: what the reference backend plays plans over."""
