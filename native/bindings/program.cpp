@@ -3,9 +3,11 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <array>
@@ -23,11 +25,32 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Integers = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::device::cpu>;
 
-const Weight* pack(WeightArena& arena, int type, int n_rows, int n_cols, Bytes rows) {
+Source source_of(int type, int n_rows, int n_cols, const Bytes& rows) {
     if (n_rows <= 0 || n_cols <= 0 || rows.size() % static_cast<size_t>(n_rows) != 0)
         throw std::invalid_argument("the bytes given are no whole number of rows");
+    return {type, n_rows, n_cols, rows.data(), rows.size() / static_cast<size_t>(n_rows), nullptr, 0};
+}
+
+const Weight* pack(WeightArena& arena, int type, int n_rows, int n_cols, Bytes rows) {
+    const Source source = source_of(type, n_rows, n_cols, rows);
     nb::gil_scoped_release release;
-    return arena.pack(type, n_rows, n_cols, rows.data(), rows.size() / static_cast<size_t>(n_rows));
+    return arena.pack({source}).front();
+}
+
+// One call for many matrices, so that Python can do something else meanwhile: between two calls it would have to wait
+// for whoever is at work then.
+std::vector<const Weight*> pack_all(WeightArena& arena,
+                                    const std::vector<std::tuple<int, int, int, Bytes, std::optional<Bytes>>>& given) {
+    std::vector<Source> sources;
+    for (const auto& [type, n_rows, n_cols, rows, mapped] : given) {
+        sources.push_back(source_of(type, n_rows, n_cols, rows));
+        if (mapped) {
+            sources.back().mapped = mapped->data();
+            sources.back().mapped_bytes = mapped->size();
+        }
+    }
+    nb::gil_scoped_release release;
+    return arena.pack(sources);
 }
 
 // segments: (start, n_rows, page table) for each sequence of the step.
@@ -110,6 +133,8 @@ void bind_program(nb::module_& m) {
             "tier"_a, "pool"_a, "n_bytes"_a)
         .def("pack", &pack, "type"_a, "n_rows"_a, "n_cols"_a, "rows"_a, nb::rv_policy::reference_internal,
              "Pack a matrix from the bytes of its GGUF rows.")
+        .def("pack_all", &pack_all, "sources"_a, nb::rv_policy::reference_internal,
+             "Pack matrices: type, rows, columns, bytes, and pages of a mapped file that may leave memory after it.")
         .def(
             "unpack_row",
             [](WeightArena& self, const Weight& w, int row) {

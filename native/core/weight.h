@@ -20,6 +20,17 @@ struct Weight {
     int n_tiles() const { return (n_rows + kTileRows - 1) / kTileRows; }
 };
 
+// A matrix as it lies in a file, to be packed.
+struct Source {
+    int type = 0;
+    int n_rows = 0, n_cols = 0;
+    const uint8_t* rows = nullptr;
+    size_t row_bytes = 0;
+    // Whole pages of a mapped file that may leave memory once the matrix is packed; they are read again if touched.
+    const uint8_t* mapped = nullptr;
+    size_t mapped_bytes = 0;
+};
+
 class WeightArena {
   public:
     WeightArena(const Kernels& kernels, std::shared_ptr<Pool> pool, size_t bytes)
@@ -28,14 +39,17 @@ class WeightArena {
     // Bytes a matrix will take, rounded up to 64; 0 when the type or width has no kernel.
     static size_t packed_bytes(const Kernels& kernels, int type, int n_rows, int n_cols);
 
-    // Packs n_rows x n_cols from GGUF rows that lie row_bytes apart. Throws std::length_error when the arena is full
-    // and std::invalid_argument when the type has no kernel.
-    const Weight* pack(int type, int n_rows, int n_cols, const uint8_t* rows, size_t row_bytes);
+    // Packs matrices one behind the other, all threads sharing the work. Throws std::length_error when the arena is
+    // full and std::invalid_argument when a type has no kernel; then none is packed.
+    std::vector<const Weight*> pack(const std::vector<Source>& sources);
 
     const Kernels& kernels() const { return kernels_; }
     const std::shared_ptr<Pool>& pool() const { return pool_; }
 
   private:
+    // Packs the tiles [first, last) of one matrix.
+    void pack_tiles(const Source& source, const Weight& weight, int first, int last);
+
     const Kernels& kernels_;
     std::shared_ptr<Pool> pool_;
     Memory memory_;

@@ -49,6 +49,11 @@ class WeightArena:
     def pack(self, type: int, n_rows: int, n_cols: int, rows: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Weight:
         """Pack a matrix from the bytes of its GGUF rows."""
 
+    def pack_all(self, sources: Sequence[tuple[int, int, int, Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)] | None]]) -> list[Weight]:
+        """
+        Pack matrices: type, rows, columns, bytes, and pages of a mapped file that may leave memory after it.
+        """
+
     def unpack_row(self, weight: Weight, row: int) -> list[float]: ...
 
 def packed_bytes(tier: str, type: int, n_rows: int, n_cols: int) -> int:

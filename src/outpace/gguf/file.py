@@ -86,14 +86,16 @@ class GGUFFile:
         info = self._info(name)
         return np.frombuffer(self._maps[info.part], np.uint8, info.n_bytes, info.offset_bytes)
 
+    def around(self, name: str) -> NDArray[np.uint8]:
+        """Return the whole pages that reading a tensor may have brought into memory: its own and their neighbours."""
+        mapped, start, n_bytes = self._span(name)
+        return np.frombuffer(mapped, np.uint8, n_bytes, start)
+
     def release(self, name: str) -> None:
         """Let the system take back the memory of a tensor's pages; reading them again reads the file again."""
-        info = self._info(name)
-        if info.n_bytes and hasattr(mmap, "MADV_DONTNEED"):
-            mapped = self._maps[info.part]
-            start = max(info.offset_bytes - AROUND_BYTES, 0) // mmap.PAGESIZE * mmap.PAGESIZE
-            end = min(info.offset_bytes + info.n_bytes + AROUND_BYTES, len(mapped))
-            mapped.madvise(mmap.MADV_DONTNEED, start, end - start)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped, start, n_bytes = self._span(name)
+            mapped.madvise(mmap.MADV_DONTNEED, start, n_bytes)
 
     def close(self) -> None:
         """Let go of the mapping. Arrays given out stay valid: the memory goes with the last of them."""
@@ -104,6 +106,14 @@ class GGUFFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _span(self, name: str) -> tuple[mmap.mmap, int, int]:
+        """Return where a tensor's pages and their neighbours lie: the part's mapping, first byte, bytes."""
+        info = self._info(name)
+        mapped = self._maps[info.part]
+        start = max(info.offset_bytes - AROUND_BYTES, 0) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = min(info.offset_bytes + info.n_bytes + AROUND_BYTES, len(mapped))
+        return mapped, start, end - start
 
     def _info(self, name: str) -> TensorInfo:
         if not self._maps:

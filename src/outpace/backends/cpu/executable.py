@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outpace import _native
 from outpace.backends.backend import Limits
@@ -75,16 +76,19 @@ def _load(layout: Layout, file: GGUFFile, pool: _native.Pool, tier: str, progres
     loaded = _Loaded(_native.WeightArena(tier, pool, total))
     done = 0
     for batch in _batches(refs):
-        sources = [
-            (int(weights.kernel_type(ref).type), *ref.shape, weights.kernel_bytes(ref, file.data(ref.name)), file.around(ref.name))
-            for ref in batch
-        ]
-        for ref, weight in zip(batch, loaded.arena.pack_all(sources), strict=True):
+        packed = loaded.arena.pack_all([_source(ref, file) for ref in batch])
+        for ref, weight in zip(batch, packed, strict=True):
             loaded.weights[ref.name] = weight
             done += weights.packed_bytes(ref, tier)
         if progress:
             progress(done, total)
     return loaded
+
+
+def _source(ref: WeightRef, file: GGUFFile) -> tuple[int, int, int, NDArray[np.uint8], NDArray[np.uint8]]:
+    rows, width = ref.shape
+    raw = weights.kernel_bytes(ref, file.data(ref.name))
+    return int(weights.kernel_type(ref).type), rows, width, raw, file.around(ref.name)
 
 
 def _batches(refs: list[WeightRef]) -> Iterator[list[WeightRef]]:
