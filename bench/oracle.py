@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
+from bench import oracle_hybrid
 from outpace.gguf.file import GGUFFile
 from outpace.gguf.quants import dequantize
 from outpace.models.dense import Config
@@ -35,9 +43,14 @@ def load(file: GGUFFile, **overrides: Any) -> PreTrainedModel:
     """Return the model in float32 with plain attention, ready to be called.
 
     Args:
-        file: An open llama or qwen3 file.
+        file: An open file of an architecture that we have.
         overrides: Fields of the transformers configuration that the file's metadata does not carry.
     """
+    arch = file.metadata.str("general.architecture")
+    if arch in oracle_hybrid.CLASSES:
+        hybrid = oracle_hybrid.Config.from_metadata(file.metadata)
+        weights = oracle_hybrid.weights(file, hybrid)
+        return _filled(file, *oracle_hybrid.CLASSES[arch], oracle_hybrid.settings(hybrid) | overrides, weights)
     c = Config.from_metadata(file.metadata)
     rope = {"rope_type": "default", "rope_theta": c.rope_base}
     if c.rope_scale != 1:
@@ -54,15 +67,25 @@ def load(file: GGUFFile, **overrides: Any) -> PreTrainedModel:
         "max_position_embeddings": c.n_ctx_train,
         "rms_norm_eps": c.norm_eps,
         "rope_parameters": rope,
-        "tie_word_embeddings": "output.weight" not in file.tensors,
         "attn_implementation": "eager",
     }
+    weights = {_name(name): _tensor(file, name, c) for name in file.tensors if name != "rope_freqs.weight"}
+    return _filled(file, config_class, model_class, settings | overrides, weights)
+
+
+def _filled(
+    file: GGUFFile,
+    config_class: type[PreTrainedConfig],
+    model_class: type[PreTrainedModel],
+    settings: dict[str, Any],
+    weights: dict[str, np.ndarray],
+) -> PreTrainedModel:
+    """Return a model made without memory of its own, with these weights put in."""
+    settings["tie_word_embeddings"] = "output.weight" not in file.tensors
     with torch.device("meta"):
-        model = model_class(config_class(**(settings | overrides)))
-    weights = {
-        _name(name): torch.from_numpy(_tensor(file, name, c)) for name in file.tensors if name != "rope_freqs.weight"
-    }
-    missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
+        model = model_class(config_class(**settings))
+    state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     assert not unexpected, f"unexpected tensors: {unexpected}"
     assert set(missing) <= {"lm_head.weight"}, f"missing tensors: {missing}"
     model.tie_weights()
@@ -94,4 +117,4 @@ def _tensor(file: GGUFFile, name: str, c: Config) -> np.ndarray:
         # Rows that turn together are neighbours (2i, 2i + 1) in GGUF, halves (i, i + K / 2) in transformers.
         n_heads = c.n_heads if piece == "attn_q" else c.n_kv_heads
         array = array.reshape(n_heads, c.head_dim // 2, 2, -1).swapaxes(1, 2).reshape(array.shape)
-    return np.ascontiguousarray(array)
+    return array

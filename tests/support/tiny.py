@@ -1,9 +1,11 @@
 """Tiny transformer files with random weights: every architecture, F32, made in milliseconds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench import hybrid
 
 from outpace.gguf.types import GGMLType
 from outpace.gguf.writer import write_gguf
@@ -11,8 +13,35 @@ from outpace.gguf.writer import write_gguf
 SIZES = {"d_model": 32, "d_ff": 48, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "n_vocab": 64, "n_layers": 2}
 
 
+# Of the hybrid family: every second layer attention, and a draft layer.
+HYBRID = hybrid.Sizes(
+    n_layers=2,
+    d_model=32,
+    d_ff=48,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=16,
+    n_key_heads=2,
+    n_value_heads=4,
+    delta_dim=8,
+    vocab=64,
+    tied=False,
+    interval=2,
+    context=512,
+    rope_base=10000.0,
+)
+
+
+def hybrid_sizes(arch: str, tied: bool = False, **sizes: Any) -> hybrid.Sizes:
+    """Sizes of a tiny file of the hybrid family."""
+    mixture = None if arch == "qwen35" else hybrid.Experts(4, 2, 24, 40)
+    return replace(HYBRID, **({"tied": tied, "experts": mixture} | sizes))
+
+
 def metadata(arch: str = "llama", **sizes: int) -> dict[str, Any]:
     """The keys of a file of this architecture."""
+    if arch in hybrid.ARCHS:
+        return hybrid.keys(arch, hybrid_sizes(arch, **sizes))
     n = SIZES | sizes
     return {
         "general.architecture": arch,
@@ -32,6 +61,8 @@ def metadata(arch: str = "llama", **sizes: int) -> dict[str, Any]:
 
 def shapes(arch: str = "llama", tied: bool = False, **sizes: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a file of this architecture."""
+    if arch in hybrid.ARCHS:
+        return hybrid.shapes(arch, hybrid_sizes(arch, tied, **sizes))
     n = SIZES | sizes
     d, f, k = n["d_model"], n["d_ff"], n["head_dim"]
     found: dict[str, tuple[int, ...]] = {"token_embd.weight": (n["n_vocab"], d), "output_norm.weight": (d,)}
@@ -58,14 +89,15 @@ def shapes(arch: str = "llama", tied: bool = False, **sizes: int) -> dict[str, t
 def arrays(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
     """Random weights: norms near 1, matrices that keep the size of what they multiply."""
     random = np.random.default_rng(seed)
-    return {
-        name: (
-            random.normal(1, 0.1, shape)
-            if "norm" in name
-            else random.normal(0, (1 if "token_embd" in name else shape[-1] ** -0.5), shape)
-        ).astype(np.float32)
-        for name, shape in shapes.items()
-    }
+    found = {}
+    for name, shape in shapes.items():
+        values = hybrid.small(name, shape, random) if "ssm_" in name else None
+        if "norm" in name:
+            values = random.normal(1, 0.1, shape)
+        elif values is None:
+            values = random.normal(0, (1 if "token_embd" in name else shape[-1] ** -0.5), shape)
+        found[name] = values.astype(np.float32)
+    return found
 
 
 def write(path: Path, keys: dict[str, Any], tensors: dict[str, np.ndarray]) -> Path:

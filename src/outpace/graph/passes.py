@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from outpace.graph.plan import WANTED, Node, Plan
+from outpace.graph.plan import EXPORTED, STATEFUL, TOKENS, WANTED, Node, Plan
 
 
 def fuse_swiglu(plan: Plan) -> Plan:
@@ -16,7 +16,8 @@ def fuse_swiglu(plan: Plan) -> Plan:
         if node.verb != "mul":
             continue
         gate, up = node.inputs
-        if plan.nodes[gate].verb == "silu" and readers[gate] == [i] and gate not in plan.outputs.values():
+        is_silu = plan.nodes[gate].verb == "silu" and plan.nodes[gate].shape == plan.nodes[up].shape
+        if is_silu and readers[gate] == [i] and gate not in plan.outputs.values():
             replaced[i] = Node("swiglu", (plan.nodes[gate].inputs[0], up), (), node.shape)
     return _rebuild(plan, replaced)
 
@@ -35,56 +36,102 @@ def fuse_residual(plan: Plan) -> Plan:
     return _rebuild(plan, replaced)
 
 
-# Verbs whose result for a row depends on that row of their inputs alone, wherever it stands.
-ROW_WISE = frozenset({"add", "mul", "scale", "silu", "swiglu", "rms_norm", "heads", "linear", "linear_add"})
+# Verbs whose result for a row depends on that row of their inputs alone, wherever it stands in the step.
+ROW_WISE = frozenset(
+    {
+        *("add", "mul", "scale", "silu", "sigmoid", "swiglu", "rms_norm", "l2_norm", "heads", "part", "concat", "rope"),
+        *("linear", "linear_add", "decay", "experts"),
+    }
+)
+# Each kind of rows is among those that follow it.
+ORDER = (WANTED, EXPORTED, TOKENS)
+PICKS = MappingProxyType({"wanted": WANTED, "exported": EXPORTED})
 
 
-def hoist_wanted(plan: Plan) -> Plan:
-    """Pick the wanted rows as early as rows are independent: after the last attention, before what follows it."""
-    wanted = [i for i, node in enumerate(plan.nodes) if node.verb == "wanted"]
-    if len(wanted) != 1:
-        return plan
-    late = _read_only_by(plan, wanted[0])
-    if not late:
-        return plan
+def hoist_wanted(plan: Plan, *, queries: bool = True) -> Plan:
+    """Compute each value only for the rows that are read: wanted and exported ones are picked as early as can be.
+
+    Stateful verbs take in every row. An attention reads keys and values of all rows but queries only of those whose
+    result is read, so in a program's last layer little more than its keys and values is computed for the other rows.
+
+    Args:
+        plan: Any plan.
+        queries: Whether attention may have fewer queries than keys.
+    """
+    fewer = ROW_WISE | {"attention"} if queries else ROW_WISE
+    read = _rows_read(plan, fewer)
     nodes: list[Node] = []
-    moved: dict[int, int] = {}
-    gathered: dict[int, int] = {}
+    found: dict[tuple[int, str], int] = {}  # (value of `plan`, its rows) -> value of the new plan
 
-    def rows_of(value: int) -> int:
-        if value in late:
-            return moved[value]
-        if value not in gathered:
-            source = nodes[moved[value]]
-            nodes.append(Node("wanted", (moved[value],), (), (WANTED, *source.shape[1:])))
-            gathered[value] = len(nodes) - 1
-        return gathered[value]
+    def rows_of(value: int, rows: str) -> int:
+        if (value, rows) not in found:
+            source = found[value, _computed(plan.nodes[value], read[value], fewer)]
+            verb = next(verb for verb, kind in PICKS.items() if kind == rows)
+            nodes.append(Node(verb, (source,), (), (rows, *nodes[source].shape[1:])))
+            found[value, rows] = len(nodes) - 1
+        return found[value, rows]
 
     for i, node in enumerate(plan.nodes):
-        if i == wanted[0]:
-            moved[i] = rows_of(node.inputs[0])
+        if node.verb in PICKS:
+            found[i, PICKS[node.verb]] = rows_of(node.inputs[0], PICKS[node.verb])
             continue
-        inputs = tuple(rows_of(value) if i in late else moved[value] for value in node.inputs)
-        shape = (WANTED, *node.shape[1:]) if i in late else node.shape
-        nodes.append(Node(node.verb, inputs, node.weights, shape, node.attrs))
-        moved[i] = len(nodes) - 1
-    return Plan(plan.program, tuple(nodes), MappingProxyType({name: moved[i] for name, i in plan.outputs.items()}))
+        rows = _computed(node, read[i], fewer)
+        inputs = tuple(rows_of(v, need) for v, need in zip(node.inputs, _inputs_read(node, rows), strict=True))
+        nodes.append(Node(node.verb, inputs, node.weights, (rows, *node.shape[1:]), node.attrs))
+        found[i, rows] = len(nodes) - 1
+    outputs = {name: found[i, str(plan.nodes[i].shape[0])] for name, i in plan.outputs.items()}
+    return Plan(plan.program, tuple(nodes), MappingProxyType(outputs))
 
 
-def _read_only_by(plan: Plan, reader: int) -> set[int]:
-    """Return the row-wise nodes that nobody but `reader` reads, directly or through each other."""
-    readers = plan.readers()
-    found: set[int] = set()
-    for i in reversed(range(reader)):
-        is_read = readers[i] and all(each in found or each == reader for each in readers[i])
-        if plan.nodes[i].verb in ROW_WISE and is_read and i not in plan.outputs.values():
-            found.add(i)
-    return found
+def _rows_read(plan: Plan, fewer: frozenset[str]) -> list[str]:
+    """Return, for each value, the rows of it that somebody reads."""
+    read: list[str | None] = [None] * len(plan.nodes)
+    for i in plan.outputs.values():
+        read[i] = str(plan.nodes[i].shape[0])
+    for i in reversed(range(len(plan.nodes))):
+        node = plan.nodes[i]
+        read[i] = own = read[i] or str(node.shape[0])
+        for value, rows in zip(node.inputs, _inputs_read(node, _computed(node, own, fewer)), strict=True):
+            read[value] = max(read[value] or WANTED, rows, key=ORDER.index)
+    return [rows or TOKENS for rows in read]
+
+
+def _computed(node: Node, read: str, fewer: frozenset[str]) -> str:
+    """Return the rows a node computes when `read` are read of it."""
+    return read if node.verb in fewer else str(node.shape[0])
+
+
+def _inputs_read(node: Node, rows: str) -> list[str]:
+    """Return the rows a node reads of each input to compute `rows`."""
+    if node.verb in PICKS:
+        return [PICKS[node.verb]]
+    if node.verb == "attention":
+        return [rows, TOKENS, TOKENS]
+    return [rows if node.verb in ROW_WISE else TOKENS] * len(node.inputs)
+
+
+def kv_only(plan: Plan) -> Plan:
+    """Keep what a sequence's state needs and nothing else: a plan without outputs, for rows to catch up with.
+
+    An attention that nobody reads any more becomes `write_kv(k, v)`; its queries and all that follows it go.
+    """
+    nodes = list(plan.nodes)
+    needed: set[int] = set()
+    for i in reversed(range(len(nodes))):
+        node = nodes[i]
+        if node.verb == "attention" and i not in needed:
+            attrs = MappingProxyType({"layer": node.attrs["layer"]})
+            nodes[i] = node = Node("write_kv", node.inputs[1:], (), (TOKENS, 0), attrs)
+        if i in needed or node.verb in STATEFUL:
+            needed.update(node.inputs)
+            needed.add(i)
+    return _rebuild(Plan(plan.program, tuple(nodes), MappingProxyType({})), {})
 
 
 def optimise(plan: Plan) -> Plan:
     """Apply every pass."""
-    return hoist_wanted(fuse_residual(fuse_swiglu(plan)))
+    fused = fuse_residual(fuse_swiglu(plan))
+    return hoist_wanted(fused, queries=any(node.verb in ("exported", "hidden", "conv") for node in plan.nodes))
 
 
 def _rebuild(plan: Plan, replaced: Mapping[int, Node]) -> Plan:
@@ -92,7 +139,7 @@ def _rebuild(plan: Plan, replaced: Mapping[int, Node]) -> Plan:
     nodes = [replaced.get(i, node) for i, node in enumerate(plan.nodes)]
     needed = set(plan.outputs.values())
     for i in reversed(range(len(nodes))):
-        if i in needed or nodes[i].verb == "attention":
+        if i in needed or nodes[i].verb in STATEFUL:
             needed.update(nodes[i].inputs)
             needed.add(i)
     moved: dict[int, int] = {}

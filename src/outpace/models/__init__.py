@@ -1,4 +1,4 @@
-"""Architectures by name, and the one way from an open file to its plan."""
+"""Architectures by name, and the one way from an open file to its plans."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from outpace.gguf.weights import Weights
 from outpace.graph.passes import optimise
 from outpace.graph.plan import Plan
 from outpace.graph.trace import trace
-from outpace.models import llama, qwen3
+from outpace.models import llama, qwen3, qwen3next, qwen35, qwen35moe
 from outpace.models.definition import Config, Definition
 
 __all__ = ["DEFINITIONS", "Config", "Definition", "Model", "find", "load_plan"]
 
-DEFINITIONS = MappingProxyType({each.arch: each for each in (llama.DEFINITION, qwen3.DEFINITION)})
+_ALL = (llama.DEFINITION, qwen3.DEFINITION, qwen35.DEFINITION, qwen35moe.DEFINITION, qwen3next.DEFINITION)
+DEFINITIONS = MappingProxyType({each.arch: each for each in _ALL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Model:
         config: Its numbers.
         traced: The trunk as it is written.
         plan: The trunk as backends compile it, after every pass.
-        unused: Tensors of the file that the trunk does not read.
+        unused: Tensors of the file that no program reads.
+        traced_draft: The draft program as it is written, where the file has a multi-token-prediction head.
+        draft: The draft program as backends compile it.
     """
 
     definition: Definition
@@ -36,6 +39,8 @@ class Model:
     traced: Plan
     plan: Plan
     unused: tuple[str, ...]
+    traced_draft: Plan | None = None
+    draft: Plan | None = None
 
 
 def find(arch: str) -> Definition:
@@ -50,7 +55,7 @@ def find(arch: str) -> Definition:
 
 
 def load_plan(file: GGUFFile) -> Model:
-    """Read the numbers of the model in `file` and trace its trunk, touching no tensor bytes.
+    """Read the numbers of the model in `file` and trace its programs, touching no tensor bytes.
 
     Raises:
         ModelFileError: A key or tensor is missing or not what the architecture needs.
@@ -63,9 +68,13 @@ def load_plan(file: GGUFFile) -> Model:
         raise ModelFileError(file.path, str(error), "metadata") from error
     weights = Weights(file)
     traced = trace("trunk", lambda ops: definition.trunk(ops, weights, config))
+    draft = None
+    if definition.draft is not None and config.n_mtp:
+        program = definition.draft
+        draft = trace("draft", lambda ops: program(ops, weights, config))
     unused = weights.unused()
     ignored = [name for name in unused if name.endswith(".bias")]
     if ignored:
         # Leaving a bias out would run, and write other text.
         raise UnsupportedError(f"{definition.arch} with the tensor", ignored[0], ("files without it",))
-    return Model(definition, config, traced, optimise(traced), unused)
+    return Model(definition, config, traced, optimise(traced), unused, draft, optimise(draft) if draft else None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from outpace.gguf.weights import Weights
+from dataclasses import replace
+
+from outpace.gguf.weights import WeightRef, Weights
 from outpace.graph.ops import Ops, Value
+from outpace.models.hybrid import Experts
 
 
 def projection(ops: Ops, w: Weights, name: str, n_rows: int, x: Value) -> Value:
@@ -34,12 +37,44 @@ def swiglu(ops: Ops, w: Weights, d_ff: int, x: Value) -> Value:
     return ops.linear(ops.mul(ops.silu(gate), up), w("ffn_down.weight", d_model, d_ff))
 
 
-def logits(ops: Ops, w: Weights, n_vocab: int, norm_eps: float, x: Value) -> None:
-    """End a trunk: final norm and vocabulary projection of the wanted rows, as output `logits` [W, V].
+def experts(ops: Ops, w: Weights, sizes: Experts, x: Value) -> Value:
+    """Apply a mixture of experts and, gated by sigmoid, the one that every row uses: x [T, D] -> [T, D]."""
+    n, d_ff, d_model = sizes.n, sizes.d_ff, x.shape[-1]
+    routed = ops.experts(
+        x,
+        ops.linear(x, w("ffn_gate_inp.weight", n, d_model)),  # [T, E]
+        w("ffn_gate_exps.weight", n, d_ff, d_model),
+        w("ffn_up_exps.weight", n, d_ff, d_model),
+        w("ffn_down_exps.weight", n, d_model, d_ff),
+        n_used=sizes.n_used,
+    )
+    gate = ops.linear(x, w("ffn_gate_shexp.weight", sizes.d_shared, d_model))  # [T, F]
+    up = ops.linear(x, w("ffn_up_shexp.weight", sizes.d_shared, d_model))  # [T, F]
+    shared = ops.linear(ops.mul(ops.silu(gate), up), w("ffn_down_shexp.weight", d_model, sizes.d_shared))
+    share = ops.sigmoid(ops.linear(x, as_row(w("ffn_gate_inp_shexp.weight", d_model))))  # [T, 1]
+    return ops.add(routed, ops.mul(shared, share))
 
-    A file without `output.weight` ties the projection to the embedding table.
-    """
+
+def as_row(vector: WeightRef) -> WeightRef:
+    """Return a vector [K] as the matrix [1, K]."""
+    return replace(vector, shape=(1, *vector.shape))
+
+
+def head(w: Weights, n_vocab: int, d_model: int) -> WeightRef:
+    """Return the vocabulary projection [V, D]: a file without `output.weight` ties it to the embedding table."""
+    return w("output.weight" if w.has("output.weight") else "token_embd.weight", n_vocab, d_model)
+
+
+def logits(ops: Ops, w: Weights, n_vocab: int, norm_eps: float, x: Value) -> None:
+    """End a trunk: final norm and vocabulary projection of the wanted rows, as output `logits` [W, V]."""
     d_model = x.shape[-1]
     h = ops.rms_norm(ops.wanted(x), w("output_norm.weight", d_model), norm_eps)  # [W, D]
-    head = "output.weight" if w.has("output.weight") else "token_embd.weight"
-    ops.output("logits", ops.linear(h, w(head, n_vocab, d_model)))
+    ops.output("logits", ops.linear(h, head(w, n_vocab, d_model)))
+
+
+def hidden_and_logits(ops: Ops, w: Weights, n_vocab: int, norm_eps: float, x: Value) -> None:
+    """End a trunk that has a draft program: also names the normed state of the exported rows, `hidden` [X, D]."""
+    d_model = x.shape[-1]
+    h = ops.rms_norm(ops.exported(x), w("output_norm.weight", d_model), norm_eps)  # [X, D]
+    ops.output("hidden", h)
+    ops.output("logits", ops.linear(ops.wanted(h), head(w, n_vocab, d_model)))

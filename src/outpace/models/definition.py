@@ -19,6 +19,10 @@ class Config(Protocol):
         """Transformer layers of the trunk."""
 
     @property
+    def n_mtp(self) -> int:
+        """Layers after the trunk's that only predict further tokens: where there are any, the draft program runs."""
+
+    @property
     def d_model(self) -> int:
         """Width D of the residual stream."""
 
@@ -52,8 +56,9 @@ class Definition:
     Attributes:
         arch: Its `general.architecture`.
         config: Class of its numbers; what `from_metadata` returns is passed to the programs.
-        trunk: The model itself: tokens in, `logits` out.
-        draft: The program of its multi-token-prediction head, where it can have one.
+        trunk: The model itself: tokens in, `logits` out, and `hidden` where the file has a draft head.
+        draft: The program of its multi-token-prediction head, where it can have one: tokens and hidden states in,
+            `logits` and `hidden` out.
     """
 
     arch: str

@@ -25,7 +25,8 @@ def test_every_tensor_is_used_and_none_is_read(arch: str, tied: bool, tmp_path: 
     with open_gguf(write_tiny(tmp_path / "tiny.gguf", arch, tied=tied)) as file:
         monkeypatch.setattr(GGUFFile, "data", lambda *_: pytest.fail("tensor bytes were touched"))
         model = load_plan(file)
-        assert set(model.plan.weights()) == set(file.tensors)
+        drafts = set(model.draft.weights()) if model.draft else set()
+        assert set(model.plan.weights()) | drafts == set(file.tensors)
     assert model.unused == ()
     assert (model.config.n_layers, model.config.d_model) == (2, 32)
     assert (model.config.n_vocab, model.config.n_ctx_train) == (64, 512)

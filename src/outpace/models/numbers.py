@@ -1,0 +1,71 @@
+"""Numbers of a model that more than one architecture reads from metadata, each checked; errors name the key."""
+
+from __future__ import annotations
+
+import math
+
+from outpace.errors import ConfigError, UnsupportedError
+from outpace.gguf.metadata import Metadata
+
+
+def count(metadata: Metadata, key: str, default: int | None = None) -> int:
+    """Return a count, of which there is at least one."""
+    value = metadata.int(key) if default is None else metadata.int(key, default)
+    if not 0 < value < 2**31:
+        raise ConfigError(key, value, "a positive 31-bit number")
+    return value
+
+
+def positive(metadata: Metadata, key: str, default: float | None = None) -> float:
+    """Return a finite number above 0."""
+    value = metadata.float(key) if default is None else metadata.float(key, default)
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(key, value, "a positive number")
+    return value
+
+
+def head_dim(metadata: Metadata, arch: str, d_model: int, n_heads: int) -> int:
+    """Return the head width K, which queries, keys and values share."""
+    key = f"{arch}.attention.key_length"
+    if key not in metadata and d_model % n_heads:
+        raise ConfigError(f"{arch}.attention.head_count", n_heads, f"a divisor of the width {d_model}, or a key_length")
+    head_dim = count(metadata, key, d_model // n_heads)
+    value_length = count(metadata, f"{arch}.attention.value_length", head_dim)
+    if value_length != head_dim:
+        raise UnsupportedError("value head width", str(value_length), (f"{head_dim}, that of the keys",))
+    return head_dim
+
+
+def vocabulary(metadata: Metadata, arch: str) -> int:
+    """Return V: the length of the token list, or what the file says where it carries no tokenizer."""
+    tokens = "tokenizer.ggml.tokens"
+    n_tokens = metadata.entry(tokens).count if tokens in metadata else None
+    return n_tokens or count(metadata, f"{arch}.vocab_size")
+
+
+def rope_scale(metadata: Metadata, arch: str) -> float:
+    """Return by how much positions are divided: 1, unless the scaling is linear."""
+    key = f"{arch}.rope.scaling.type"
+    kind = metadata.str(key, "none")
+    if kind == "none":
+        return positive(metadata, f"{arch}.rope.scale_linear", 1.0)
+    if kind == "linear":
+        return positive(metadata, f"{arch}.rope.scaling.factor")
+    raise UnsupportedError("rope scaling", kind, ("none", "linear", "per-frequency factors in rope_freqs.weight"))
+
+
+def heads(metadata: Metadata, arch: str) -> tuple[int, int]:
+    """Return query heads H and key/value heads G, a divisor of H."""
+    n_heads = count(metadata, f"{arch}.attention.head_count")
+    n_kv_heads = count(metadata, f"{arch}.attention.head_count_kv", n_heads)
+    if n_heads % n_kv_heads:
+        raise ConfigError(f"{arch}.attention.head_count_kv", n_kv_heads, f"a divisor of head_count {n_heads}")
+    return n_heads, n_kv_heads
+
+
+def rope_dims(metadata: Metadata, arch: str, head_dim: int) -> int:
+    """Return how many leading dimensions of a head are turned."""
+    dims = count(metadata, f"{arch}.rope.dimension_count", head_dim)
+    if dims % 2 or dims > head_dim:
+        raise ConfigError(f"{arch}.rope.dimension_count", dims, f"an even number up to head width {head_dim}")
+    return dims
