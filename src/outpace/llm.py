@@ -22,13 +22,15 @@ from outpace.engine.result import Result
 from outpace.engine.sequence import Request, Sequence
 from outpace.engine.stream import Stream
 from outpace.errors import ConfigError, RequestError, nearest
+from outpace.graph.cost import state_spec
 from outpace.graph.step import Segment, Step
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
-from outpace.speculate import AutoDepth, Drafter, FixedDepth, NoDrafter, Policy, SuffixDrafter, measure
+from outpace.speculate import AutoDepth, Drafter, FixedDepth, NoDrafter, Policy, StepCosts, SuffixDrafter, measure
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Backend, Executable
+    from outpace.graph.plan import Plan
     from outpace.text.chat import ChatTemplate
     from outpace.text.tokenizer import Tokenizer
 
@@ -93,7 +95,7 @@ class LLM:
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits)
-        self._engine = Engine(self._executable, policy or self._policy(config), self.settings.parallel)
+        self._engine = Engine(self._executable, policy or self._policy(config, found.plan), self.settings.parallel)
         self._text()
         self.load_s = perf_counter() - began
 
@@ -266,15 +268,27 @@ class LLM:
         metadata = self._file.metadata
         return Tokenizer.from_metadata(metadata) if "tokenizer.ggml.model" in metadata else None
 
-    def _policy(self, config: RunConfig) -> Policy:
+    def _policy(self, config: RunConfig, plan: Plan) -> Policy:
         if self.settings.drafter == "none":
             return FixedDepth(0)
-        costs = measure(self._time_step, most=self.settings.limits.max_wanted)
-        return AutoDepth(costs, config.spec_draft_n_max, config.spec_draft_n_min, config.spec_draft_p_min)
+        limits = (config.spec_draft_n_max, config.spec_draft_n_min, config.spec_draft_p_min)
+        if state_spec(plan).recurrent:
+            # A step at a later time would need a recurrent state that nobody has.
+            return AutoDepth(measure(lambda width: self._time_step(width, 0), most=self._most_wanted), *limits)
+        return AutoDepth(StepCosts(), *limits, measure=self._measure)
 
-    def _time_step(self, width: int) -> float:
-        """Return the seconds of a step of `width` rows on a page that nobody has yet."""
-        step = Step([0] * width, [Segment(0, width, np.zeros(1, np.int32))], range(width))
+    def _measure(self) -> StepCosts | None:
+        """Return what steps of each width take now, or None while no page is free for them."""
+        page = self._engine.memory.spare()
+        return None if page is None else measure(lambda width: self._time_step(width, page), most=self._most_wanted)
+
+    @property
+    def _most_wanted(self) -> int:
+        return self.settings.limits.max_wanted
+
+    def _time_step(self, width: int, page: int) -> float:
+        """Return the seconds of a step of `width` rows on a page that nobody has."""
+        step = Step([0] * width, [Segment(0, width, np.array([page], np.int32))], range(width))
         began = perf_counter()
         self._executable.run(step)
         return perf_counter() - began

@@ -41,6 +41,10 @@ class Memory:
         """Pages that can be had now: free and idle ones."""
         return len(self._free) + len(self._idle)
 
+    def spare(self) -> int | None:
+        """Return a page that holds nothing and that nobody has, without giving it away; None if there is none."""
+        return self._free[-1] if self._free else None
+
     def grow(self, sequence: Sequence, n_positions: int) -> bool:
         """Give a sequence the pages for so many positions; give none and return False if there are too few."""
         needed = -(-n_positions // PAGE)

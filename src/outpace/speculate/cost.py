@@ -1,11 +1,11 @@
-"""How long a step of each width takes here: measured at start-up, refined by every step that runs."""
+"""How long a step of each width takes here: measured before the first draft, refined by every step that runs."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
 
-# Widths measured at start-up; those between are interpolated, those beyond follow the last slope.
+# Widths that are measured; those between are interpolated, those beyond follow the last slope.
 WIDTHS = (1, 2, 4, 8, 16)
 
 # A plain step moves the factor by this share of what it tells; one with drafts moves its ratio by half of it at first
@@ -89,12 +89,15 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
 
     Args:
         run: Runs one step of that many rows, all wanted, and returns its seconds.
-        budget_s: No round of widths is begun that would end later than this; width 1 is measured in any case.
+        budget_s: No step is begun that would end later than this, but one of width 1.
         most: Widest step the executable takes.
     """
-    run(1)
-    seconds: dict[int, float] = {1: run(1)}
-    spent = 2 * seconds[1]
+    # The first may find its memory cold; where there is no time for a second, the other widths are guessed anyway.
+    spent = run(1)
+    seconds = {1: spent}
+    if 2 * spent <= budget_s:
+        seconds[1] = run(1)
+        spent += seconds[1]
     while True:
         before = spent
         for width in WIDTHS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from outpace.speculate.cost import StepCosts
@@ -107,9 +107,27 @@ class AutoDepth:
     State: step costs, calibration of confidence, the purse.
     """
 
-    def __init__(self, costs: StepCosts, n_max: int, n_min: int = 0, p_min: float = 0.0) -> None:
+    def __init__(
+        self,
+        costs: StepCosts,
+        n_max: int,
+        n_min: int = 0,
+        p_min: float = 0.0,
+        measure: Callable[[], StepCosts | None] | None = None,
+    ) -> None:
+        """Decide by `costs`, for drafts of at most `n_max` tokens.
+
+        Args:
+            costs: Seconds of a step by width.
+            n_max: Most tokens of a draft that are verified.
+            n_min: Shorter ones are not.
+            p_min: A draft ends at a token less likely to be right than this.
+            measure: Asked for better costs when there is a first draft to judge, not before: a text that never
+                drafts does not wait for it. None where it cannot tell now; then it is asked again at the next draft.
+        """
         self.n_max = n_max
         self.costs = costs
+        self._measure, self._has_measured = measure, False
         self._n_min, self._p_min = n_min, p_min
         self._calibration = Calibration()
         self._purse = 0.0
@@ -131,6 +149,8 @@ class AutoDepth:
                     break
         if not candidates or room < 1 or self._n_without_plain >= MOST_WITHOUT_PLAIN:
             return chosen
+        if self._measure is not None and (costs := self._measure()) is not None:
+            self.costs, self._measure, self._has_measured = costs, None, True
         if len(drafts) > 1:
             candidates.sort(key=_worth, reverse=True)
         n = self._best_prefix(candidates[:room], len(drafts), n_rows)
@@ -167,6 +187,10 @@ class AutoDepth:
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Refine the cost of this width and fill the purse (in plain steps)."""
+        if self._has_measured:
+            # This round has waited for the measurement; what it took tells nothing of a step.
+            self._has_measured = False
+            return
         n = 1
         if n_drafted == 0:
             self._n_without_plain = 0

@@ -82,6 +82,16 @@ def test_any_setting_of_the_run_writes_the_same(llm, plain, path, sampling):
     assert [each.tokens for each in results] == alone
 
 
+def test_measuring_steps_within_an_answer_changes_nothing(plain, path):
+    options = {"max_tokens": 40, "temperature": 0, "ignore_eos": True}
+    expected = [plain.generate(prompt, **options).tokens for prompt in ("hello hello hello", "say 123 123 12")]
+    with load(path, parallel=2) as fresh:
+        guessed = fresh._engine.policy.costs
+        found = fresh.generate(["hello hello hello", "say 123 123 12"], **options)
+        assert fresh._engine.policy.costs is not guessed
+    assert [each.tokens for each in found] == expected
+
+
 def test_streamed_pieces_join_to_the_result(llm):
     stream = llm.stream(["hello", "12 12 12"], max_tokens=20, temperature=1.0, ignore_eos=True)
     pieces = list(stream)

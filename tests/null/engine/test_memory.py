@@ -86,6 +86,13 @@ class Pages(RuleBasedStateMachine):
         assert memory._pages == {memory._keys[page]: page for page in keyed}
 
     @invariant()
+    def a_spare_page_may_be_written(self):
+        page = self.memory.spare()
+        assert (page is None) == (not self.memory._free)
+        if page is not None:
+            self.written[page] = -2
+
+    @invariant()
     def the_cache_holds_each_text(self):
         for each in self.held:
             for position in range(each.n_cached):

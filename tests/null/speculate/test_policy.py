@@ -80,6 +80,24 @@ def test_a_batch_goes_on_drafting():
     assert 0 < n_plain < 25
 
 
+def test_costs_are_measured_when_there_is_a_first_draft_to_judge():
+    answers = [None, StepCosts(CHEAP)]
+    policy = AutoDepth(StepCosts(DEAR), 8, measure=lambda: answers.pop(0))
+    sure = Draft([1] * 8, [0.95] * 8)
+    assert policy.choose([Draft()], 1, 100) == [0]
+    assert len(answers) == 2  # no draft, no question
+    assert policy.choose([sure], 1, 100) == AutoDepth(StepCosts(DEAR), 8).choose([sure], 1, 100)
+    expected = AutoDepth(StepCosts(CHEAP), 8).choose([sure], 1, 100)
+    assert policy.choose([sure], 1, 100) == expected != [0]
+    assert policy.choose([sure], 1, 100) == expected  # nor ever again
+    # The round in which it was measured took as long as that; the next is a step like any other.
+    before = policy.costs(9)
+    policy.timed(9, 8, 1000.0)
+    assert policy.costs(9) == before
+    policy.timed(9, 8, 1000.0)
+    assert policy.costs(9) > before
+
+
 def test_rows_go_to_the_likelier_of_two_drafts():
     policy = AutoDepth(StepCosts(CHEAP), 8)
     sure, unsure = Draft([1] * 8, [0.95] * 8), Draft([1] * 8, [0.1] * 8)
