@@ -25,7 +25,7 @@ def w(name: str, *shape: int) -> WeightRef:
     return WeightRef(name, GGMLType.F32, shape, 0)
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "qwen35", "qwen35moe", "qwen3next"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_eager_traced_and_optimised_agree_to_the_bit(arch: str, tied: bool, tmp_path: Path):
     with open_gguf(write_tiny(tmp_path / "tiny.gguf", arch, tied=tied)) as file:

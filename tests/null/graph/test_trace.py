@@ -37,6 +37,20 @@ def test_weights_of_a_plan_come_once_each_in_order_of_use():
     assert list(trace("trunk", program).weights()) == ["table", "a", "b"]
 
 
+def delta(ops: Ops, x, key_heads: int, heads: int, gates: int | None = None):
+    """A gated-delta layer with heads of two."""
+    k = ops.heads(ops.linear(x, w("k", 2 * key_heads, 8)), key_heads)
+    v = ops.heads(ops.linear(x, w("v", 2 * heads, 8)), heads)
+    gate = ops.linear(x, w("g", gates or heads, 8))
+    return ops.gated_delta(k, k, v, gate, gate, layer=0)
+
+
+def mixture(ops: Ops, x, n_used: int = 2, routed: int = 4, d_ff: int = 6):
+    """Four experts, of which `routed` have a share."""
+    router = ops.linear(x, w("r", routed, 8))
+    return ops.experts(x, router, w("g", 4, 6, 8), w("u", 4, d_ff, 8), w("d", 4, 8, 6), n_used=n_used)
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [
@@ -54,6 +68,19 @@ def test_weights_of_a_plan_come_once_each_in_order_of_use():
             lambda ops, x: ops.attention(ops.heads(x, 2), ops.heads(x, 2), ops.heads(x, 4), layer=0, scale=1.0),
             "attention: shape",
         ),
+        (lambda ops, x: ops.part(x, 5, 4), "part: 5 to 9 of 8"),
+        (lambda ops, x: ops.concat(x, ops.wanted(x)), "concat: shape"),
+        (lambda ops, x: ops.conv(x, w("c", 7, 4), layer=0), "conv: shape"),
+        (lambda ops, x: ops.conv(ops.exported(x), w("c", 8, 4), layer=0), "conv: shape"),
+        (lambda ops, x: ops.decay(x, w("a", 8), w("b", 7)), "decay: shape"),
+        (lambda ops, x: ops.decay(x, w("a", 4), w("b", 4)), "decay: shape"),
+        (lambda ops, x: delta(ops, x, key_heads=2, heads=3), "gated_delta: shape"),
+        (lambda ops, x: delta(ops, x, key_heads=2, heads=4, gates=2), "gated_delta: shape"),
+        (lambda ops, x: mixture(ops, x, n_used=5), "experts: 5 of 4 used"),
+        (lambda ops, x: mixture(ops, x, routed=3), "experts: shape"),
+        (lambda ops, x: mixture(ops, x, d_ff=5), "experts: shape"),
+        (lambda ops, x: ops.exported(ops.wanted(x)), "exported: shape"),
+        (lambda ops, x: ops.wanted(ops.wanted(x)), "wanted already"),
         (lambda ops, x: (ops.output("logits", x), ops.output("logits", x)), "named twice"),
     ],
 )

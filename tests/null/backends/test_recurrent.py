@@ -1,0 +1,157 @@
+"""Laws of recurrent states: guesses staged and accepted in any number leave the bits of a plain run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.stepping import Stepper
+from tests.support.tiny import write_tiny
+
+from outpace.backends.backend import Limits
+from outpace.backends.reference import ReferenceBackend, ReferenceExecutable, alone
+from outpace.gguf.file import open_gguf
+from outpace.gguf.weights import Weights
+from outpace.graph.step import PAGE, Segment, Step
+from outpace.models import load_plan
+
+N = 150
+MOST = 6
+TOKENS = [int(token) for token in np.random.default_rng(1).integers(0, 64, N)]
+
+
+@pytest.fixture(scope="module", params=["qwen35", "qwen35moe", "qwen3next"])
+def path(request, tmp_path_factory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "tiny.gguf", request.param, n_layers=4)
+
+
+def compiled(path: Path, n_slots: int = 3) -> ReferenceExecutable:
+    with open_gguf(path) as file:
+        limits = Limits(N, N, 9, "f16", n_slots=n_slots, max_draft=MOST)
+        return ReferenceBackend().compile(load_plan(file).plan, file, limits)
+
+
+@pytest.fixture(scope="module")
+def whole(path) -> np.ndarray:
+    """Logits of every position, the text given at once."""
+    return Stepper(compiled(path)).feed(TOKENS)
+
+
+def wrong(token: int) -> int:
+    return (token + 17) % 64
+
+
+def rounds(stepper: Stepper, random: np.random.Generator, whole: np.ndarray, n_rounds: int) -> None:
+    """Draft and accept any number, round after round; every row that is of the text has its bits."""
+    for _ in range(n_rounds):
+        at = stepper.at
+        n_known = int(random.integers(1, 4))
+        n_draft = int(random.integers(0, MOST + 1))
+        n_right = int(random.integers(0, n_draft + 1))
+        known, draft = TOKENS[at : at + n_known], TOKENS[at + n_known : at + n_known + n_draft]
+        draft = draft[:n_right] + [wrong(token) for token in draft[n_right:]]
+        logits = stepper.feed(known, draft)
+        n_same = n_known + n_right
+        assert np.array_equal(logits[:n_same], whole[at : at + n_same])
+        stepper.accept(n_right)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64, 149])
+def test_any_chunking_is_the_whole(path, whole, chunk: int):
+    stepper = Stepper(compiled(path))
+    for at in range(0, N, chunk):
+        assert np.array_equal(stepper.feed(TOKENS[at : at + chunk]), whole[at : at + chunk])
+        stepper.accept(0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_number_of_accepted_guesses_leaves_the_plain_run(path, whole, seed: int):
+    random = np.random.default_rng(seed)
+    stepper = Stepper(compiled(path))
+    stepper.feed(TOKENS[: int(random.integers(1, 6))])
+    stepper.accept(0)
+    while stepper.at < N - 2 * MOST:
+        rounds(stepper, random, whole, 1)
+
+
+@pytest.mark.parametrize("n_right", range(MOST + 1))
+def test_the_same_number_over_and_over(path, whole, n_right: int):
+    stepper = Stepper(compiled(path))
+    while (at := stepper.at) < N - MOST - 1:
+        draft = TOKENS[at + 1 : at + 1 + MOST]
+        draft[n_right:] = [wrong(token) for token in draft[n_right:]]
+        assert np.array_equal(stepper.feed(TOKENS[at : at + 1], draft)[: 1 + n_right], whole[at : at + 1 + n_right])
+        stepper.accept(n_right)
+
+
+def test_a_batch_is_each_alone(path, whole):
+    executable = compiled(path)
+    one, other = Stepper(executable, 2, [0, 5, 3]), Stepper(executable, 0, [1, 4, 2])
+    text = TOKENS[::-1]
+    alone_ = Stepper(compiled(path)).feed(text)
+    one.feed(TOKENS[:70])
+    one.accept(0)
+    other.feed(text[:9], [*text[9:12], wrong(text[12])])
+    other.accept(3)
+    tokens = [*TOKENS[70:73], *text[12:14]]
+    step = Step(tokens, [one.segment(TOKENS[70:72], TOKENS[72:73]), other.segment(text[12:14])], range(5), range(5))
+    logits = executable.run(step).logits
+    assert np.array_equal(logits[:3], whole[70:73])
+    assert np.array_equal(logits[3:], alone_[12:14])
+
+
+def test_a_copied_state_goes_on_like_its_source(path, whole):
+    executable = compiled(path)
+    source = Stepper(executable, 1, [0, 1, 2])
+    source.feed(TOKENS[: PAGE - 2], [wrong(3)] * 4)
+    source.accept(0)
+    source.feed(TOKENS[PAGE - 2 : PAGE])
+    source.accept(0)
+    executable.copy_state(1, 2)
+    executable.copy_page(0, 7)
+    source.feed([wrong(token) for token in TOKENS[PAGE : PAGE + 5]])
+    copied = Stepper(executable, 2, [7, 8, 6], at=PAGE)
+    assert np.array_equal(copied.feed(TOKENS[PAGE:]), whole[PAGE:])
+
+
+def test_a_slot_used_again_begins_from_zeros(path, whole):
+    executable = compiled(path, n_slots=1)
+    Stepper(executable).feed(TOKENS[::-1][:40], TOKENS[:3])
+    assert np.array_equal(Stepper(executable).feed(TOKENS), whole)
+
+
+def test_eager_is_compiled(path):
+    with open_gguf(path) as file:
+        model = load_plan(file)
+        ops = alone(file, TOKENS, "f16")
+        model.definition.trunk(ops, Weights(file), model.config)
+    executable = compiled(path)
+    step = Step(TOKENS, [Segment(0, N, np.arange(3, dtype=np.int32))], [3, 149], [0, 3, 149])
+    result = executable.run(step)
+    assert np.array_equal(result.logits, ops.outputs["logits"][[3, 149]])
+    assert np.array_equal(result.hidden, ops.outputs["hidden"][[0, 3, 149]])
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ([(4, 1, 0, 0, 0)], "no state at position 4"),
+        ([(0, 2, 0, 2, 0), (5, 1, 0, 0, 3)], "3 rows accepted of 2 staged"),
+        ([(0, 3, 0, 2, 0), (3, 1, 0, 0, 1)], r"is at 1 \+ 1, not 3"),
+        ([(0, 7, 0, 7, 0)], "7 guesses, room for 6"),
+        ([(0, 1, 0, 0, 1)], "nothing pending"),
+    ],
+)
+def test_a_step_that_does_not_go_on_where_its_slot_stopped_is_a_mistake(path, segments, message: str):
+    executable = compiled(path)
+    pages = np.arange(9, dtype=np.int32)
+    with pytest.raises(AssertionError, match=message):
+        for start, n_rows, slot, n_draft, n_pending in segments:
+            executable.run(Step([1] * n_rows, [Segment(start, n_rows, pages, slot, n_draft, n_pending)], []))
+
+
+def test_memory_is_told_from_the_plan(path):
+    with open_gguf(path) as file:
+        limits = Limits(16, 16, 8, n_slots=5, max_draft=3)
+        memory = ReferenceBackend().memory(load_plan(file).plan, limits)
+    per_slot = 2 * (4 * (4 * 8 * 8 + 3 * 64) + 3 * 4 * (64 + 16 + 32 + 8))
+    assert memory.state_bytes == 5 * per_slot
