@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -85,7 +86,8 @@ class LLM:
         self._file = open_gguf(self.path)
         found = load_plan(self._file)
         environment = env.read()
-        made = backend or _cpu(environment.tier, progress)
+        # The one that told the memory compiles too: it has lowered the plan.
+        made = cache(backend or _cpu(environment.tier, progress))
         self.settings: Settings = resolve(
             config, found.plan, found.config.n_ctx_train, made, environment_threads=environment.threads
         )

@@ -8,7 +8,7 @@ from outpace import _native
 from outpace.backends.backend import Limits, MemoryPlan
 from outpace.backends.cpu import weights
 from outpace.backends.cpu.executable import KV_TYPES, CpuExecutable, Progress
-from outpace.backends.cpu.layout import lower, tensors
+from outpace.backends.cpu.layout import Layout, lower, tensors
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
 from outpace.graph.plan import Plan
@@ -47,10 +47,11 @@ class CpuBackend:
             threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
         self._progress = progress
+        self._last: Layout | None = None
 
     def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:
         """Return what `compile` would hold; reads no tensor."""
-        layout = lower(plan, limits, self.threads)
+        layout = self._lower(plan, limits)
         kv_type = KV_TYPES[limits.kv_type]
         page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.kv)
         return MemoryPlan(
@@ -70,5 +71,11 @@ class CpuBackend:
 
     def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
         """Pack the weights and return the runnable program; see `backend.Backend`."""
-        layout = lower(plan, limits, self.threads)
+        layout = self._lower(plan, limits)
         return CpuExecutable(layout, file, _native.Pool(self.threads), self.tier, self._progress)
+
+    def _lower(self, plan: Plan, limits: Limits) -> Layout:
+        """Lower a plan; what was lowered last, to tell its memory, is most often what is compiled next."""
+        if self._last is None or self._last.plan is not plan or self._last.limits != limits:
+            self._last = lower(plan, limits, self.threads)
+        return self._last
