@@ -57,6 +57,7 @@ def write_gguf(
     tensors: Mapping[str, Tensor],
     *,
     version: int = 3,
+    is_durable: bool = False,
 ) -> None:
     """Write a file; it appears under its name when it is complete.
 
@@ -68,6 +69,7 @@ def write_gguf(
         tensors: Name -> (type, shape outermost first, data). Data is anything with bytes, C order, or an iterable
             of such pieces, written one by one.
         version: Format version, 2 or 3 (the same bytes but for the number).
+        is_durable: Wait until the bytes are on the disk before the file appears.
 
     Raises:
         ValueError: A value has no GGUF type, or a tensor's data does not have the bytes its shape needs.
@@ -84,6 +86,9 @@ def write_gguf(
                 _pad(out, alignment)
                 _write_data(out, name, tensor_bytes(kind, shape), data)
             _pad(out, alignment)
+            if is_durable:
+                out.flush()
+                os.fsync(out.fileno())
             file.close()
             Path(file.name).chmod(0o666 & ~_umask())
             Path(file.name).replace(path)

@@ -148,6 +148,21 @@ def test_rounding_stays_within_a_step(kind):
         assert np.allclose(dequantize(quantize(flat, kind), kind, flat.shape), flat, rtol=0.02)
 
 
+OF_32 = [GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1, GGMLType.Q8_0]
+
+
+@pytest.mark.parametrize("kind", OF_32, ids=lambda kind: kind.name)
+def test_the_types_of_32_round_to_the_same_bits_as_gguf_py(kind):
+    rng = np.random.default_rng(kind)
+    x = rng.standard_normal((2000, 256), np.float32) * np.float32(10) ** rng.integers(-6, 3, (2000, 1)).astype(
+        np.float32
+    )
+    x[:40] = np.round(x[:40] * 4)  # halves, which one may round to either side
+    x[40:60], x[60] = 0, 1.5
+    expected = gguf.quants.quantize(x, gguf.GGMLQuantizationType(kind)).reshape(-1)
+    assert np.array_equal(quantize(x, kind), expected)
+
+
 @pytest.mark.parametrize("kind", [GGMLType.Q4_K, GGMLType.Q5_K, GGMLType.Q6_K], ids=lambda kind: kind.name)
 def test_k_types_lose_no_more_than_their_size_promises(kind):
     x = np.random.default_rng(0).standard_normal((64, 1024), np.float32)
