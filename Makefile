@@ -4,16 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 NATIVE := $(shell find native CMakeLists.txt pyproject.toml -type f 2>/dev/null)
+SOURCES := $(shell find src -name '*.py' 2>/dev/null)
 
 .PHONY: demo test test-all check bench fuzz build format stubs clean
 
-demo: $(VENV)/.built
+demo: $(VENV)/.compiled
 	$(BIN)/python tools/demo.py
 
-test: $(VENV)/.tested
+test: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(VENV)/.tested
+test-all: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.checked
@@ -24,7 +25,7 @@ check: $(VENV)/.checked
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/stubs.py --check
 
-bench: $(VENV)/.tested
+bench: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/python -m bench.all
 
 fuzz: $(VENV)/.tested
@@ -38,7 +39,7 @@ format: $(VENV)/.checked
 stubs: $(VENV)/.built
 	$(BIN)/python tools/stubs.py
 
-build: $(VENV)/.built
+build: $(VENV)/.compiled
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +48,11 @@ $(VENV)/bin/python:
 # An editable install that keeps its build folder: a second build compiles only what changed.
 $(VENV)/.built: $(VENV)/bin/python $(NATIVE) constraints.txt
 	$(PIP) --no-build-isolation -e .
+	touch $@
+
+# Bytecode, as pip compiles it for what it copies: where Python may not write it itself, every start would compile again.
+$(VENV)/.compiled: $(VENV)/.built $(SOURCES)
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.checked: $(VENV)/.built
