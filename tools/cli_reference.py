@@ -18,9 +18,9 @@ def commands() -> dict[str, Any]:
     """Return every command by the words it is called with, groups left out."""
     import typer
 
-    from outpace.cli.main import app
+    from outpace.cli.main import program
 
-    return dict(_walk("", typer.main.get_command(app)))
+    return dict(_walk("", typer.main.get_command(program())))
 
 
 def _walk(prefix: str, command: Any) -> list[tuple[str, Any]]:

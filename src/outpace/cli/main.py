@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from outpace.cli.bench import app as bench
-from outpace.cli.chat import chat
-from outpace.cli.doctor import doctor
-from outpace.cli.inspect import inspect
-from outpace.cli.pull import pull
-from outpace.cli.run import run
 from outpace.errors import OutpaceError, nearest, status_of
 
 USAGE = 2  # exit code for what was typed wrong
 INTERRUPTED = 130  # what a shell reports after ^C
 
-app = typer.Typer(
-    name="outpace",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (run, chat, inspect, doctor, pull):
-    app.command()(command)
-app.add_typer(bench, name="bench")
+# In the order of the help; each a module of this package with a function of its name, or with an `app` of further ones.
+COMMANDS = ("run", "chat", "inspect", "doctor", "pull", "bench")
 
 
 def _version(is_asked: bool) -> None:
@@ -40,7 +27,6 @@ def _version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def outpace(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")
@@ -49,10 +35,31 @@ def outpace(
     """Run open-weight language models from one GGUF file, drafting ahead; the text is that of plain decoding."""
 
 
+def program(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the program with these of its commands; only their modules are imported."""
+    app = typer.Typer(
+        name="outpace",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(outpace)
+    for name in names:
+        module = import_module(f"outpace.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
 def call(arguments: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
+    # A command that is named by the first word does without the others.
+    names = tuple(arguments[:1]) if set(arguments[:1]) & set(COMMANDS) else COMMANDS
     try:
-        done = app(list(arguments), prog_name="outpace", standalone_mode=False)
+        done = program(names)(list(arguments), prog_name="outpace", standalone_mode=False)
     except OutpaceError as error:
         return _fail(str(error), status_of(error)[0])
     except TyperException as error:
