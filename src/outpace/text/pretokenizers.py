@@ -112,6 +112,11 @@ def _table() -> dict[str, PreTokenizer]:
     return table
 
 
+def known_pretokenizers() -> tuple[PreTokenizer, ...]:
+    """Return all we know; of names that mean the same, the one that gave the way its name comes first."""
+    return tuple(_table().values())
+
+
 def find_pretokenizer(name: str) -> PreTokenizer:
     """Return the pre-tokenizer a file names.
 
