@@ -122,8 +122,9 @@ def _report(path: Path, file: GGUFFile, config: RunConfig) -> Report:
         n_parameters += n
     arch = found.definition.arch
     tokenizer, has_template = _text(file)
-    # By now this process has imported and built what a run does, and still holds it.
-    runtime_bytes = memory_now()
+    # By now this process has imported and built what a run does. The most it took counts: a run builds its tokenizer
+    # while its weights are packed, and may have packed them before.
+    runtime_bytes = most_memory()
     parts = {
         "weights_bytes": memory.weights_bytes,
         "kv_bytes": memory.kv_bytes,
@@ -188,11 +189,11 @@ def _text(file: GGUFFile) -> tuple[Tokenizer | None, bool]:
     return tokenizer, template is not None
 
 
-def memory_now() -> int:
-    """Return the memory that this process holds, in bytes; the most it has held where the system tells no more."""
+def most_memory() -> int:
+    """Return the most memory that this process has held, in bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         import resource
 
