@@ -34,6 +34,19 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+HYBRID = {
+    "num_hidden_layers": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+EXPERTS = {
+    "num_experts": 3,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 40,
+}
 MODELS = {
     "llama": ("Llama", {}),
     "llama tied": ("Llama", {"tie_word_embeddings": True}),
@@ -42,13 +55,17 @@ MODELS = {
     "llama, linear": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
     "qwen3": ("Qwen3", {}),
     "qwen3 tied": ("Qwen3", {"tie_word_embeddings": True}),
+    "qwen3.5": ("Qwen3_5", HYBRID),
+    "qwen3.5 with experts": ("Qwen3_5Moe", HYBRID | EXPERTS),
+    "qwen3-next": ("Qwen3Next", HYBRID | EXPERTS),
 }
 
 
 def made(family, **more):
     """A model with random weights, norms and biases among them."""
     torch.manual_seed(0)
-    model = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, f"{family}Config")(**SIZES | more))
+    config = f"{family}TextConfig" if family.startswith("Qwen3_5") else f"{family}Config"
+    model = getattr(transformers, f"{family}ForCausalLM")(getattr(transformers, config)(**SIZES | more))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * (0.2 if parameter.ndim > 1 else 0.3))

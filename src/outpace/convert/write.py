@@ -23,7 +23,7 @@ from outpace.gguf.writer import Tensor, header_bytes, tensor_bytes, write_gguf
 
 Progress = Callable[[str, int, int], None]
 QUANTIZATION_VERSION: Final = 2  # of the block layouts
-_ALIGNMENT: Final = 32
+_ALIGNMENT: Final = 32  # the format's own, which needs no key
 
 
 def unseen(_what: str, _done: int, _total: int) -> None:
@@ -81,7 +81,6 @@ def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads:
     kinds = {name: type_of(mix, name, rows.shape, content.n_layers, is_tied) for name, rows in content.tensors.items()}
     sizes = {name: tensor_bytes(kind, content.tensors[name].shape) for name, kind in kinds.items()}
     keys = content.keys | {"general.file_type": mix.file_type, "general.quantization_version": QUANTIZATION_VERSION}
-    keys["general.alignment"] = _ALIGNMENT
     total = sum(sizes.values())
     _check_room(keys, content, kinds, sizes, path)
     done = 0
