@@ -56,6 +56,7 @@ class Scripted:
     """A sampler that costs nothing: the token is a function of the position."""
 
     needs_history = False
+    accept = None
 
     def __init__(self, text: list[int]) -> None:
         self._text = text
@@ -67,6 +68,8 @@ class Scripted:
 
 class Bytes:
     """A detokeniser's vocabulary of one-letter tokens."""
+
+    whole_texts: tuple[dict[int, str], dict[int, str]] = ({}, {})
 
     def token_bytes(self, token: int, skip_special: bool = False) -> bytes:  # noqa: ARG002
         """Return a letter."""

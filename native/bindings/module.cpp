@@ -10,6 +10,7 @@ using namespace nb::literals;
 
 void bind_program(nb::module_& m);
 void bind_sample(nb::module_& m);
+void bind_suffix(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Native core: kernel tiers, thread pool, programs.";
@@ -17,4 +18,5 @@ NB_MODULE(_native, m) {
     m.def("supported_tiers", &outpace::supported_tiers, "Kernel tiers this CPU can run, fastest first.");
     bind_program(m);
     bind_sample(m);
+    bind_suffix(m);
 }

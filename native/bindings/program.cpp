@@ -11,7 +11,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <span>
 #include <stdexcept>
+#include <string_view>
 
 #include "core/cpu.h"
 
@@ -22,7 +24,6 @@ using namespace outpace;
 namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Integers = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::device::cpu>;
 
 Source source_of(int type, int n_rows, int n_cols, const Bytes& rows) {
@@ -53,18 +54,43 @@ std::vector<const Weight*> pack_all(WeightArena& arena,
     return arena.pack(sources);
 }
 
+// The page tables of a step as they lie in memory, let go of at its end. Python's own buffers, because they are the
+// quickest to open and a step leaves nothing of what that takes in the caches.
+class PageTables {
+  public:
+    PageTables() = default;
+    PageTables(const PageTables&) = delete;
+    PageTables& operator=(const PageTables&) = delete;
+    ~PageTables() {
+        for (Py_buffer& buffer : buffers_) PyBuffer_Release(&buffer);
+    }
+
+    std::span<const int32_t> open(nb::handle array) {
+        Py_buffer buffer;
+        if (PyObject_GetBuffer(array.ptr(), &buffer, PyBUF_ND | PyBUF_FORMAT) != 0) throw nb::python_error();
+        buffers_.push_back(buffer);
+        const std::string_view format = buffer.format ? buffer.format : "B";
+        if (buffer.ndim != 1 || buffer.itemsize != sizeof(int32_t) || (format != "i" && format != "l"))
+            throw nb::type_error("a page table is an array of int32");
+        return {static_cast<const int32_t*>(buffer.buf), static_cast<size_t>(buffer.len) / sizeof(int32_t)};
+    }
+
+  private:
+    std::vector<Py_buffer> buffers_;
+};
+
 // segments: (start, n_rows, page table) for each sequence of the step.
 void run(Program& program, const std::vector<int32_t>& tokens, nb::list segments, const std::vector<int32_t>& wanted) {
     std::vector<SegmentView> views;
     std::vector<size_t> n_pages;
-    std::vector<Integers> tables;  // keeps the page tables alive
+    PageTables tables;
     int first_row = 0;
     for (nb::handle segment : segments) {
         const nb::tuple parts = nb::borrow<nb::tuple>(segment);
         const int start = nb::cast<int>(parts[0]), n_rows = nb::cast<int>(parts[1]);
-        tables.push_back(nb::cast<Integers>(parts[2]));
-        views.push_back({start, n_rows, first_row, tables.back().data()});
-        n_pages.push_back(tables.back().size());
+        const std::span<const int32_t> pages = tables.open(parts[2]);
+        views.push_back({start, n_rows, first_row, pages.data()});
+        n_pages.push_back(pages.size());
         first_row += n_rows;
     }
     nb::gil_scoped_release release;
@@ -245,6 +271,9 @@ void bind_program(nb::module_& m) {
         .def("run", &run, "tokens"_a, "segments"_a, "wanted"_a, "Run one step.")
         .def("copy_page", &Program::copy_page, "source"_a, "target"_a)
         .def(
+        .def("keep_peaks", &Program::keep_peaks, "at"_a,
+             "From now on note the largest logits as they are made at this offset, for `Sampler.accept`; False if no\n"
+             "linear verb makes them.")
             "floats",
             [](Program& p, Offset at, size_t rows, size_t stride, size_t n) {
                 if (at < 0 || static_cast<size_t>(at) + rows * stride * sizeof(float) > p.spec().workspace_bytes)

@@ -1,4 +1,4 @@
-// The sampler's door: one row of logits in, a token or a reason out.
+// The sampler's door: logits in, a token or a reason out.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -7,10 +7,23 @@
 #include <nanobind/stl/vector.h>
 
 #include "core/cpu.h"
+#include "core/program.h"
 #include "core/sampler.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
+
+namespace {
+
+// Keeps the interpreter's lock: taking it back costs more than a row does.
+std::pair<size_t, int64_t> accept(const outpace::Sampler& self, const std::vector<int64_t>& draft,
+                                  const outpace::Program& program, size_t first_row, uint64_t position,
+                                  std::vector<int64_t> recent, size_t window) {
+    const outpace::Accepted kept = self.accept(draft, program.logits(), first_row, position, std::move(recent), window);
+    return {kept.n, kept.token};
+}
+
+}  // namespace
 
 void bind_sample(nb::module_& m) {
     using outpace::Sampler;
@@ -48,6 +61,10 @@ void bind_sample(nb::module_& m) {
             },
             "logits"_a.noconvert(), "position"_a, "recent"_a,
             "The token, or -1: a logit is NaN, -2: every token is masked, -3: `recent` holds an unknown id.")
+        .def("accept", &accept, "draft"_a, "program"_a, "first_row"_a, "position"_a, "recent"_a, "window"_a,
+             "From the logits that the program's last run left: how many drafted tokens `choose` would have chosen, "
+             "and\n"
+             "the token it chooses after them, or a reason for none.")
         .def(
             "partition",
             [check](const Sampler& self, const Row& logits, size_t count) {

@@ -56,6 +56,11 @@ int Program::add_rope_table(RopeTable table) {
     return static_cast<int>(tables_.size()) - 1;
 }
 
+void Program::add(Op op) {
+    if (const auto* embed = std::get_if<EmbedOp>(&op)) n_tokens_ = std::min(n_tokens_, embed->table->n_rows);
+    ops_.push_back(std::move(op));
+}
+
 KVLayer Program::layer(int index) const {
     const KVShape& shape = spec_.kv[static_cast<size_t>(index)];
     return {kv_[static_cast<size_t>(index)]->data(), kv_page_bytes(shape, spec_.kv_type), shape.n_kv_heads,
@@ -70,33 +75,6 @@ void Program::copy_page(int source, int target) {
         std::memcpy(kv_[i]->data() + bytes * static_cast<size_t>(target),
                     kv_[i]->data() + bytes * static_cast<size_t>(source), bytes);
     }
-}
-
-void Program::check(std::span<const SegmentView> segments, std::span<const size_t> n_pages,
-                    std::span<const int32_t> tokens, std::span<const int32_t> wanted) const {
-    int n_tokens = 0x7fffffff;
-    for (const Op& op : ops_)
-        if (const auto* embed = std::get_if<EmbedOp>(&op)) n_tokens = embed->table->n_rows;
-    if (tokens.empty() || tokens.size() > static_cast<size_t>(spec_.max_rows))
-        throw std::invalid_argument("a step takes 1 to " + std::to_string(spec_.max_rows) + " rows");
-    if (wanted.size() > static_cast<size_t>(spec_.max_wanted))
-        throw std::invalid_argument("a step gives logits for at most " + std::to_string(spec_.max_wanted) + " rows");
-    for (int32_t token : tokens)
-        if (token < 0 || token >= n_tokens) throw std::invalid_argument("token id out of range");
-    for (int32_t row : wanted)
-        if (row < 0 || static_cast<size_t>(row) >= tokens.size())
-            throw std::invalid_argument("wanted row out of range");
-    int64_t rows = 0;
-    for (size_t i = 0; i < segments.size(); ++i) {
-        const SegmentView& s = segments[i];
-        if (s.n_rows <= 0 || s.start < 0) throw std::invalid_argument("a segment has no rows or starts before 0");
-        rows += s.n_rows;
-        const size_t needed = (static_cast<size_t>(s.start) + static_cast<size_t>(s.n_rows) + kPage - 1) / kPage;
-        if (needed > n_pages[i]) throw std::invalid_argument("a segment's page table is too short");
-        for (size_t p = 0; p < needed; ++p)
-            if (s.pages[p] < 0 || s.pages[p] >= spec_.n_pages) throw std::invalid_argument("page out of range");
-    }
-    if (rows != static_cast<int64_t>(tokens.size())) throw std::invalid_argument("segments do not cover the rows");
 }
 
 void Program::run(std::span<const int32_t> tokens, std::span<const SegmentView> segments,
@@ -167,7 +145,7 @@ int Program::n_units(const Op& op) const {
         int operator()(const RowOp& op) const {
             return p.count(op.rows) * (is_split(op.verb) ? ceil_div(op.n, kColumnPiece) : 1);
         }
-        int operator()(const LinearOp& op) const { return p.count(op.rows) ? op.n_tiles : 0; }
+        int operator()(const LinearOp& op) const { return p.count(op.rows) ? ceil_div(op.n_tiles, op.unit_tiles) : 0; }
         int operator()(const TableOp&) const { return p.T_; }
         int operator()(const RopeOp&) const { return p.T_; }
         int operator()(const KVWriteOp& op) const {
@@ -300,6 +278,8 @@ void Program::run_op(const LinearOp& op, int begin, int end, int) {
                                  part.residual == kNone ? nullptr : floats(part.residual),
                                  part.bias.empty() ? nullptr : part.bias.data()};
         kernels_.linear(part.weight->type, args, from, to);
+    begin *= op.unit_tiles;
+    end = std::min(end * op.unit_tiles, op.n_tiles);
     }
 }
 
@@ -318,6 +298,7 @@ void Program::run_op(const TableOp& op, int begin, int end, int) {
 
 void Program::rope_row(const RopeOp& op, int row, int head_begin, int head_end) {
     RopeArgs rope = {nullptr, 0, op.neox};
+    if (op.unit_tiles > 1) note_peaks(op, begin, end);
     if (op.table >= 0) {
         const RopeTable& table = tables_[static_cast<size_t>(op.table)];
         rope.dims = static_cast<int>(2 * table.frequencies.size());

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/logits.h"
 #include "core/memory.h"
 #include "core/pool.h"
 #include "core/weight.h"
@@ -63,6 +64,7 @@ struct LinearOp {
 };
 
 struct RopeTable {
+    int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
     std::vector<double> frequencies;  // one for each pair
     Offset out;                       // [T][2 * pairs]
 };
@@ -118,7 +120,7 @@ class Program {
   public:
     Program(std::shared_ptr<WeightArena> weights, ProgramSpec spec);
 
-    void add(Op op) { ops_.push_back(std::move(op)); }
+    void add(Op op);
     int add_rope_table(RopeTable table);
 
     // Runs one step. tokens [T], segments in order covering all rows, wanted rows [W].
@@ -131,6 +133,12 @@ class Program {
     float* floats(Offset at) { return reinterpret_cast<float*>(workspace_.data() + at); }
     const ProgramSpec& spec() const { return spec_; }
     double last_run_s() const { return last_run_s_; }
+    // From now on notes the largest logits as they are made, while they are in the cache of the thread that made them.
+    // Returns false and does nothing unless `at` is the result of a linear verb of one matrix for the wanted rows.
+    bool keep_peaks(Offset at);
+    // Of the last run. Throws std::logic_error before keep_peaks.
+    Logits logits() const;
+
     // Seconds of each instruction over all runs since profiling was switched on (thread 0's clock, barriers included).
     void set_profile(bool on);
     std::vector<std::pair<std::string, double>> profile() const;
@@ -154,6 +162,7 @@ class Program {
     int count(Rows rows) const { return rows == Rows::kAll ? T_ : W_; }
     int claim(std::atomic<int>& next, int n_units, int& begin) const;
 
+    void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     void run_op(const EmbedOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
     void run_op(const RowOp& op, int begin, int end, int member);
@@ -181,6 +190,9 @@ class Program {
     std::unique_ptr<Counter[]> counters_;
     size_t n_counters_ = 0;
 
+    size_t logits_ = SIZE_MAX;  // the instruction that makes them, where peaks are kept
+    std::vector<float> peaks_;
+    int n_tokens_ = 0x7fffffff;  // the embedding table's
     // The step being run.
     int T_ = 0, W_ = 0;
     std::span<const int32_t> tokens_, wanted_;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <stdexcept>
 
 namespace outpace {
 namespace {
@@ -146,12 +147,20 @@ bool Sampler::adjust(float* row, const std::vector<int64_t>& recent) const {
     return true;
 }
 
-int64_t Sampler::choose(const float* logits, uint64_t position, const std::vector<int64_t>& recent) const {
+// peaks: the largest of every chunk, or null to look for them.
+int64_t Sampler::choose(const float* logits, const float* peaks, uint64_t position,
+                        const std::vector<int64_t>& recent) const {
     Scratch& s = scratch();
     const NoiseKey key = {settings_.seed, position};
     const size_t n_chunks = (n_vocab_ + kSampleChunk - 1) / kSampleChunk;
     s.chunk_max.resize(n_chunks);
-    if (!kernels_.chunk_max(logits, n_vocab_, s.chunk_max.data())) return kHasNaN;
+    if (peaks != nullptr) {
+        s.chunk_max.assign(peaks, peaks + n_chunks);
+        for (const float peak : s.chunk_max)
+            if (std::isnan(peak)) return kHasNaN;
+    } else if (!kernels_.chunk_max(logits, n_vocab_, s.chunk_max.data())) {
+        return kHasNaN;
+    }
     if (!recent.empty() || !settings_.logit_bias.empty()) {
         s.row.assign(logits, logits + n_vocab_);
         if (!adjust(s.row.data(), recent)) return kUnknownRecent;
@@ -227,6 +236,22 @@ int64_t Sampler::choose_kept(const float* logits, NoiseKey key) const {
         }
     }
     return token;
+}
+
+Accepted Sampler::accept(std::span<const int64_t> draft, const Logits& logits, size_t first_row, uint64_t position,
+                         std::vector<int64_t> recent, size_t window) const {
+    if (logits.n != n_vocab_ || first_row >= logits.n_rows || draft.size() >= logits.n_rows - first_row)
+        throw std::invalid_argument("the logits have other rows than the draft asks for");
+    const size_t n_chunks = (n_vocab_ + kSampleChunk - 1) / kSampleChunk;
+    for (size_t i = 0;; ++i) {
+        const size_t row = first_row + i;
+        const int64_t token =
+            choose(logits.rows + row * logits.stride, logits.peaks + row * n_chunks, position + i, recent);
+        if (token < 0 || i == draft.size() || token != draft[i]) return {i, token};
+        if (window == 0) continue;
+        if (recent.size() == window) recent.erase(recent.begin());
+        recent.push_back(token);
+    }
 }
 
 Partition Sampler::partition(const float* logits, size_t count) const {

@@ -99,6 +99,12 @@ class Program:
     def floats(self, at: int, rows: int, stride: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), device='cpu')]:
         """A view of a buffer of the workspace."""
 
+    def keep_peaks(self, at: int) -> bool:
+        """
+        From now on note the largest logits as they are made at this offset, for `Sampler.accept`; False if no
+        linear verb makes them.
+        """
+
     @property
     def last_run_s(self) -> float:
         """Seconds the last run took inside the native program."""
@@ -121,4 +127,31 @@ class Sampler:
     def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
         """
         (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).
+    def accept(self, draft: Sequence[int], program: Program, first_row: int, position: int, recent: Sequence[int], window: int) -> tuple[int, int]:
+        """
+        From the logits that the program's last run left: how many drafted tokens `choose` would have chosen, and
+        the token it chooses after them, or a reason for none.
+        """
+
+        """
+
+class Suffix:
+    """
+    Where the latest tokens of a text stood before; see outpace.speculate.suffix.
+    """
+
+    def __init__(self, hash_bits: int = 64) -> None: ...
+
+    def propose(self, tokens: list[int], max_n: int) -> tuple[list[int], list[float]] | None:
+        """
+        Take in the end of `tokens` and guess what follows: (guesses, the chance of each), or None.
+        """
+
+    def observe(self, kept: list, hidden: object | None = None) -> None:
+        """Take in committed tokens that `propose` has not shown yet."""
+
+    @property
+    def match(self) -> tuple[int, int]:
+        """
+        Place of the token expected next (or -1), and how many tokens before it match the end.
         """

@@ -13,8 +13,7 @@ from outpace.engine.runner import Runner
 from outpace.engine.scheduler import Scheduler, Turn
 from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
 from outpace.graph.step import PAGE
-from outpace.speculate.accept import Kept, accept
-from outpace.speculate.drafter import NOTHING, Draft
+from outpace.speculate.drafter import NOTHING, Draft, draft_of
 from outpace.speculate.policy import Policy
 
 if TYPE_CHECKING:
@@ -66,7 +65,8 @@ class Engine:
         first = row = 0
         for feed in feeds:
             sequence, known, draft, is_wanted = feed
-            kept = accept(draft.tokens, sequence.chooser(draft.tokens, result.logits, row)) if is_wanted else None
+            guesses = draft.tokens
+            kept = sequence.accept(guesses, result, row) if is_wanted else None
             n = self._write(feed, kept, now)
             self.memory.commit(sequence, n)
             self._observe(sequence, None if result.hidden is None else result.hidden[first : first + n])
@@ -74,8 +74,8 @@ class Engine:
                 sequence.started_s = began
             if sequence.finish_reason is not None:
                 self.scheduler.remove(sequence)
-            first += len(known) + len(draft.tokens)
-            row += is_wanted + len(draft.tokens)
+            first += len(known) + len(guesses)
+            row += is_wanted + len(guesses)
         if row == first:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt.
             self.policy.timed(row, row - len(feeds), now - began)
@@ -84,61 +84,77 @@ class Engine:
     def _propose(self, turns: list[Turn]) -> list[Feed]:
         """Ask the drafters of those who decode, and take of their drafts what the policy finds worth its time."""
         n_rows = n_wanted = 0
-        for turn in turns:
-            n_rows += turn.n_known
-            n_wanted += turn.is_last
-        room = min(self.max_rows - n_rows, self.max_wanted - n_wanted)
+        for _, n_known, is_last in turns:
+            n_rows += n_known
+            n_wanted += is_last
+        room = self.max_rows - n_rows
+        if room > self.max_wanted - n_wanted:
+            room = self.max_wanted - n_wanted
         feeds: list[Feed] = []
-        drafts: list[Draft] = []
-        drafted: list[int] = []
         has_drafts = False
-        for i, (sequence, n_known, is_last) in enumerate(turns):
-            n_cached, tokens = sequence.n_cached, sequence.tokens
-            if is_last and n_known == 1 and len(tokens) > sequence.n_prompt:
+        for sequence, n_known, is_last in turns:
+            n_cached, tokens, draft = sequence.n_cached, sequence.tokens, NOTHING
+            known = [tokens[n_cached]] if n_known == 1 else tokens[n_cached : n_cached + n_known]
+            if n_cached + 1 == len(tokens) > sequence.n_prompt:
                 # The last round writes one token more than it drafts.
-                most = min(self.policy.n_max, room, sequence.most_tokens - len(tokens) - 1)
-                draft = sequence.drafter.propose(tokens, most)
-                drafts.append(draft)
-                drafted.append(i)
-                has_drafts = has_drafts or bool(draft.tokens)
-            feeds.append(Feed(sequence, tokens[n_cached : n_cached + n_known], NOTHING, is_last))
-        if has_drafts:
-            for i, draft, n in zip(drafted, drafts, self.policy.choose(drafts, n_rows, room), strict=True):
-                feeds[i] = feeds[i]._replace(draft=self._fitting(feeds[i].sequence, draft, n))
-        return feeds
+                most = sequence.most_tokens - len(tokens) - 1
+                most = room if most > room else most
+                draft = sequence.drafter.propose(tokens, most if most < self.policy.n_max else self.policy.n_max)
+                has_drafts = has_drafts or draft is not NOTHING
+            feeds.append((sequence, known, draft, is_last))
+        return self._cut(feeds, n_rows, room) if has_drafts else feeds
+
+    def _cut(self, feeds: list[Feed], n_rows: int, room: int) -> list[Feed]:
+        """Return the feeds with as much of each draft as is worth its time, and as there is memory for."""
+        depths = self.policy.choose([draft for each, _, draft, _ in feeds if each.is_decoding], n_rows, room)
+        found: list[Feed] = []
+        i = 0
+        for feed in feeds:
+            sequence, known, draft, is_wanted = feed
+            if sequence.is_decoding:
+                feed = sequence, known, self._fitting(sequence, draft, depths[i]), is_wanted
+                i += 1
+            found.append(feed)
+        return found
 
     def _fitting(self, sequence: Sequence, draft: Draft, n: int) -> Draft:
         """Return the first n guesses, or as many as there is memory for without taking anyone's."""
         length = len(sequence.tokens)
-        n = min(n, (sequence.n_pages + self.memory.n_available) * PAGE - length)
-        if n < 1:
-            return NOTHING
-        self.memory.grow(sequence, length + n)
-        return Draft(draft.tokens[:n], draft.confidence[:n])
+        if n and length + n > sequence.n_pages * PAGE:
+            n = min(n, (sequence.n_pages + self.memory.n_available) * PAGE - length)
+            self.memory.grow(sequence, length + n)
+        if n == len(draft.tokens):
+            return draft
+        return draft_of((draft.tokens[:n], draft.confidence[:n])) if n > 0 else NOTHING
 
-    def _write(self, feed: Feed, kept: Kept | None, now: float) -> int:
+    def _write(self, feed: Feed, kept: tuple[int, int] | None, now: float) -> int:
         """Append the tokens that were chosen, up to the one that ends the text; return how many rows stay."""
         sequence, known, draft, _ = feed
         n = len(known)
         if kept is None:
             return n
-        tokens, output = sequence.tokens, sequence.output
+        tokens, sources, push = sequence.tokens, sequence.sources, sequence.output.push
+        n_kept, token = kept
+        n_drafted = len(draft.tokens)
         if sequence.first_s:
-            sequence.record.add(len(draft.tokens), kept.n)
-            if draft.tokens:
-                self.policy.observe(draft, len(draft.tokens), kept.n)
+            if n_drafted:
+                sequence.record.add(n_drafted, n_kept)
+                self.policy.observe(draft, n_drafted, n_kept)
+            else:
+                sequence.record.rounds += 1
         else:
             sequence.first_s = now
-        for guess in draft.tokens[: kept.n]:
-            n += 1
-            tokens.append(guess)
-            sequence.sources.append(sequence.drafter.name)
-            if output.push(guess):
-                self._end(sequence, "stop", now)
-                return n
-        tokens.append(kept.next_token)
-        sequence.sources.append(PLAIN)
-        if output.push(kept.next_token):
+        if n_kept:
+            for guess in draft.tokens[:n_kept]:
+                n += 1
+                tokens.append(guess)
+                sources.append(sequence.drafter.name)
+                if push(guess):
+                    self._end(sequence, "stop", now)
+                    return n
+        tokens.append(token)
+        sources.append(PLAIN)
+        if push(token):
             self._end(sequence, "stop", now)
         elif len(tokens) >= sequence.most_tokens:
             self._end(sequence, "length", now)

@@ -31,7 +31,10 @@ def run(engine: Engine, sequences: List[Sequence]) -> Generator[list[Feed], None
             if interrupts.is_pending:
                 raise KeyboardInterrupt
             yield feeds
-            left = [each for each in left if each.finish_reason is None]
+            for each in left:
+                if each.finish_reason is not None:
+                    left = [each for each in left if each.finish_reason is None]
+                    break
     finally:
         interrupts.release()
         for sequence in left:

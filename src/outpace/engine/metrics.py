@@ -25,12 +25,14 @@ class DraftRecord:
     def add(self, n_drafted: int, n_kept: int) -> None:
         """Record a round of which the first `n_kept` of `n_drafted` tokens were kept."""
         self.rounds += 1
-        if n_drafted:
+        drafted, accepted = self.drafted, self.accepted
+        if n_drafted > len(drafted):
             self._grow(n_drafted)
-            for i in range(n_drafted):
-                self.drafted[i] += 1
-            for i in range(n_kept):
-                self.accepted[i] += 1
+        i = 0
+        while i < n_drafted:
+            drafted[i] += 1
+            accepted[i] += i < n_kept
+            i += 1
 
     def merge(self, other: DraftRecord) -> None:
         """Add another record to this one."""

@@ -17,7 +17,7 @@ class Output:
         pieces: What was written since `take` was last called.
     """
 
-    __slots__ = ("_detokenizer", "_stop_ids", "_stops", "pieces")
+    __slots__ = ("_detokenizer", "_push", "_stop_ids", "_stops", "pieces")
 
     def __init__(
         self,
@@ -27,15 +27,16 @@ class Output:
     ) -> None:
         """Write text with `detokenizer` (None: tokens only), to end at `stop_ids` or at a stop string."""
         self._detokenizer, self._stops, self._stop_ids = detokenizer, stops, stop_ids
+        self._push = None if detokenizer is None else detokenizer.push_token
         self.pieces: list[str] = []
 
     def push(self, token: int) -> bool:
         """Take the next token; return whether it ends the text."""
         if token in self._stop_ids:
             return True
-        if self._detokenizer is None:
+        if self._push is None:
             return False
-        text, is_stopped = self._detokenizer.push((token,)), False
+        text, is_stopped = self._push(token), False
         if self._stops is not None:
             text, is_stopped = self._stops.push(text)
         if text:
@@ -54,6 +55,5 @@ class Output:
 
     def take(self) -> str:
         """Return the text written since the last call."""
-        text = "".join(self.pieces)
-        self.pieces.clear()
-        return text
+        pieces, self.pieces = self.pieces, []
+        return "".join(pieces)

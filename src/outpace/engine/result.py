@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from outpace.engine.metrics import Speculation, Timings
 from outpace.engine.sequence import FinishReason, Sequence
@@ -76,8 +76,7 @@ def result_of(sequence: Sequence, text: str, load_s: float, notes: tuple[str, ..
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """What one step added to one answer.
 
     Attributes:
@@ -90,4 +89,4 @@ class Piece:
     text: str
     tokens: list[int]
     sources: list[str]
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # in place of what tuples have under that name

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from outpace.engine.sequence import Feed
 from outpace.graph.step import Segment, Step, StepResult
+from outpace.speculate.drafter import NOTHING
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Executable
+
+# Makes a named tuple without its own constructor, which is Python code and whose pieces a step finds in main memory.
+_tuple = tuple.__new__
 
 
 class Runner:
@@ -29,11 +33,14 @@ class Runner:
         segments: list[Segment] = []
         wanted: list[int] = []
         for sequence, known, draft, is_wanted in feeds:
-            guesses = draft.tokens
+            first = len(tokens)
             tokens += known
             last = len(tokens) - 1
-            tokens += guesses
-            segments.append(Segment(sequence.n_cached, len(known) + len(guesses), sequence.pages))
             if is_wanted:
-                wanted.extend(range(last, len(tokens)))
-        return self._run(Step(tokens, segments, wanted))
+                wanted.append(last)
+            if draft is not NOTHING:
+                tokens += draft.tokens
+                wanted += range(last + 1, len(tokens))
+            rows = sequence.n_cached, len(tokens) - first, sequence.pages, 0, 0, 0
+            segments.append(_tuple(Segment, rows))
+        return self._run(_tuple(Step, (tokens, segments, wanted, (), None)))

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import TypeAlias
 
 from outpace.engine.memory import Memory, pages_for
 from outpace.engine.sequence import Sequence
+from outpace.graph.step import PAGE
 
-
-class Turn(NamedTuple):
-    """A sequence's part in the next step.
-
-    Attributes:
-        sequence: Who.
-        n_known: How many of its uncommitted tokens.
-        is_last: Whether those are all of them, so that a token will be chosen.
-    """
-
-    sequence: Sequence
-    n_known: int
-    is_last: bool
+# A sequence's part in the next step: who, how many of its uncommitted tokens, and whether those are all of them, so
+# that a token will be chosen. A bare tuple: a step leaves the caches cold, and a class costs more there than the work.
+Turn: TypeAlias = tuple[Sequence, int, bool]
 
 
 class Scheduler:
@@ -59,11 +50,12 @@ class Scheduler:
         turns: list[Turn] = []
         prompts: list[Sequence] = []
         room = self.max_rows
-        for sequence in tuple(self.running):
+        # Who gives way goes from the end of the list, so those before still come up.
+        for sequence in self.running:
             if len(sequence.tokens) - sequence.n_cached > 1:
                 prompts.append(sequence)
-            elif room and self._reserve(sequence, 1):
-                turns.append(Turn(sequence, 1, True))
+            elif room and (sequence.n_cached < sequence.n_pages * PAGE or self._reserve(sequence, 1)):
+                turns.append((sequence, 1, True))
                 room -= 1
         for sequence in prompts:
             if not room:
@@ -75,11 +67,11 @@ class Scheduler:
             n_left = len(sequence.tokens) - sequence.n_cached
             n = min(n_left, room)
             if self._reserve(sequence, n):
-                turns.append(Turn(sequence, n, n == n_left))
+                turns.append((sequence, n, n == n_left))
                 room -= n
         if self.n_preempted != n_preempted:
             # Who had a turn already may have had to give way to an earlier one since.
-            turns = [turn for turn in turns if turn.sequence in self.running]
+            turns = [turn for turn in turns if turn[0] in self.running]
         return turns
 
     def _reserve(self, sequence: Sequence, n_rows: int) -> bool:

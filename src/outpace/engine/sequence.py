@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as List
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from outpace.engine.metrics import DraftRecord
-from outpace.graph.step import PAGE, Logits, PageTable
+from outpace.graph.step import PAGE, Logits, PageTable, StepResult
+from outpace.speculate.accept import accept
 from outpace.speculate.drafter import Draft, Drafter
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
 # Who a token came from, where nobody drafted it.
 PLAIN = ""
+
+# The tokens one sequence puts into one step: whose they are; known ones, from its first uncommitted one on; guesses,
+# only where `known` reaches its last token; and whether it does, so that logits are wanted. A bare tuple like a `Turn`.
+Feed: TypeAlias = "tuple[Sequence, list[int], Draft, bool]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "_accept",
         "_choose",
         "_window",
         "choices",
@@ -95,7 +100,7 @@ class Sequence:
         self.n_prompt = len(self.tokens)
         self.most_tokens = most_tokens
         self.n_cached = 0
-        self.pages: PageTable = np.zeros(-(-most_tokens // PAGE), np.int32)
+        self.pages: PageTable = array("i", bytes(4 * -(-most_tokens // PAGE)))
         self.n_pages = self.n_full = self.content = self.n_shared = 0
         self.sources: list[str] = []
         self.choices: list[Choice] = []
@@ -107,16 +112,34 @@ class Sequence:
         self.started_s = self.first_s = self.ended_s = 0.0
         last_n = request.sampling.repeat_last_n
         self._window = 0 if not sampler.needs_history else most_tokens if last_n < 0 else last_n
-        self._choose = sampler.choose if request.sampling.logprobs is None else self._recorded(sampler)
+        is_recorded = request.sampling.logprobs is not None
+        self._choose = self._recorded(sampler) if is_recorded else sampler.choose
+        self._accept = None if is_recorded else sampler.accept
 
-    def chooser(self, draft: List[int], logits: Logits, first_row: int) -> Callable[[int], int]:
-        """Return what `accept` asks: the token that row i of this sequence chooses, as plain decoding would.
+    @property
+    def is_decoding(self) -> bool:
+        """Whether all but the token chosen last is cached."""
+        return self.n_cached + 1 == len(self.tokens) > self.n_prompt
+
+    def accept(self, draft: List[int], result: StepResult, first_row: int) -> tuple[int, int]:
+        """Return how many tokens of a draft plain decoding would have chosen, and the one it chooses after them.
 
         Args:
             draft: The guesses after its last token.
-            logits: float32 [W, V] of the step.
+            result: The step's, with its logits.
             first_row: Row of its last known token; those of its draft follow.
         """
+        if self._accept is not None and result.program is not None:
+            tokens, window = self.tokens, self._window
+            recent = tokens[-window:] if window else ()
+            kept = self._accept(draft, result.program, first_row, len(tokens), recent, window)
+            if kept[1] >= 0:
+                return kept
+        # Also for a row that has no token to give: this says why.
+        return accept(draft, self.chooser(draft, result.logits, first_row))
+
+    def chooser(self, draft: List[int], logits: Logits, first_row: int) -> Callable[[int], int]:
+        """Return what `speculate.accept` asks: the token that row i chooses, as plain decoding would (see `accept`)."""
         choose, position, window = self._choose, len(self.tokens), self._window
         if not window:
             return lambda i: choose(logits[first_row + i], position + i)
@@ -132,19 +155,3 @@ class Sequence:
             return choice.token
 
         return choose
-
-
-class Feed(NamedTuple):
-    """The tokens one sequence puts into one step: known ones, then guesses.
-
-    Attributes:
-        sequence: Whose they are.
-        known: Tokens from its first uncommitted one on.
-        draft: List[int]; only where `known` reaches its last token.
-        is_wanted: Whether `known` reaches its last token, so that logits are wanted.
-    """
-
-    sequence: Sequence
-    known: list[int]
-    draft: Draft
-    is_wanted: bool

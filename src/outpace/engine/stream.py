@@ -12,6 +12,9 @@ from outpace.engine.result import Piece, Result, result_of
 from outpace.engine.sequence import Sequence
 from outpace.errors import RequestError
 
+# Makes a piece without the constructor that named tuples have, which is Python code; see `engine.runner`.
+_tuple = tuple.__new__
+
 
 class Stream:
     """Answers as they are written: iterate for pieces; then `result` (or `results`) has the whole.
@@ -77,17 +80,20 @@ class Stream:
         steps = loop.run(self._engine, self._sequences)
         try:
             for _ in steps:
-                for i, sequence in enumerate(self._sequences):
+                i = -1
+                for sequence in self._sequences:
+                    i += 1
                     n = len(sequence.sources)
                     if n == written[i]:
                         if n == 0 and self._on_prompt is not None:
                             self._on_prompt(sequence.n_cached, sequence.n_prompt)
                         continue
-                    tokens, sources = sequence.tokens[sequence.n_prompt + written[i] :], sequence.sources[written[i] :]
+                    # Tokens and their sources are written together, so as many are new of the one as of the other.
+                    tokens, sources = sequence.tokens[written[i] - n :], sequence.sources[written[i] :]
                     written[i] = n
                     text = sequence.output.take()
                     self._texts[i].append(text)
-                    yield Piece(text, tokens, sources, i)
+                    yield _tuple(Piece, (text, tokens, sources, i))
         finally:
             steps.close()
             for texts, sequence in zip(self._texts, self._sequences, strict=True):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from outpace import _native
 
 # Positions in a page of KV memory. Full pages are what sequences can share.
 PAGE = 64
@@ -67,7 +70,9 @@ class StepResult(NamedTuple):
         logits: float32 [W, V], [0, 0] from a plan without outputs; a view of the executable's workspace, valid until
             its next run.
         hidden: float32 [X, D] for programs that export it, else None; valid as long.
+        program: The native program that holds the logits, for the sampler that reads them there; None elsewhere.
     """
 
     logits: Logits
     hidden: Hidden | None = None
+    program: _native.Program | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from outpace.errors import ConfigError
 from outpace.sampling import transforms
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.polynomials import F32, exp_scaled
+
+if TYPE_CHECKING:
+    from outpace import _native
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ class Choice:
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+
+
+Accept: TypeAlias = Callable[[Sequence[int], "_native.Program", int, int, Sequence[int], int], tuple[int, int]]
 
 
 class _Chooser(Protocol):
@@ -65,6 +71,11 @@ class Sampler:
         module = None if reference else _native_module()
         self._chooser: _Chooser = Native(module, params, n_vocab, tier) if module else Twin(params, n_vocab)
         self._choose = self._chooser.choose
+        # `speculate.accept` over `choose` in one call: how many tokens of a draft stand, and the one chosen after them
+        # or a negative number if there is none (`choose` says why). Takes the draft, the native program that ran, the
+        # first row, the position of the token it chooses, as many of the latest tokens as penalties look at, and that
+        # number (0: none are on). None for the twin.
+        self.accept: Accept | None = self._chooser.accept if isinstance(self._chooser, Native) else None
 
     def choose(self, logits: F32, position: int, recent: Sequence[int] = ()) -> int:
         """Return the token at `position`.
@@ -146,6 +157,7 @@ class Native:
             logit_bias=params.logit_bias,
         )
         self.partition = self._sampler.partition
+        self.accept: Accept = self._sampler.accept
 
     def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
         """Return a token (see `transforms.choose`)."""
@@ -165,6 +177,8 @@ class _NativeSampler(Protocol):
     """`outpace._native.Sampler`; a negative token is a reason for having none."""
 
     def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int: ...
+    @property
+    def accept(self) -> Accept: ...
     def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]: ...
 
 

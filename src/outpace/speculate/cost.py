@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 
 # Widths that are measured; those between are interpolated, those beyond follow the last slope.
 WIDTHS = (1, 2, 4, 8, 16)
+
+# For every width from 1 to the widest: the measured ones it lies between (the same twice if it is one), and how far it
+# is from the first of them to the second.
+BETWEEN = [
+    (i, i, 0.0) if width == high else (i - 1, i, (width - low) / (high - low))
+    for i, (low, high) in enumerate(zip((0, *WIDTHS), WIDTHS, strict=False))
+    for width in range(low + 1, high + 1)
+]
 
 # A plain step moves the factor by this share of what it tells; one with drafts moves its ratio by half of it at first
 # and, the more often it was seen, by less, but no less than this.
@@ -63,25 +70,39 @@ class StepCosts:
         if expected <= 0:
             self._factor = seconds / self._table[width]
             return
-        surprise = min(max(seconds / expected, 1 / MOST_SURPRISE), MOST_SURPRISE)
+        surprise = seconds / expected
+        if surprise > MOST_SURPRISE:
+            surprise = MOST_SURPRISE
+        elif surprise < 1 / MOST_SURPRISE:
+            surprise = 1 / MOST_SURPRISE
         if is_plain:
             self._factor *= 1.0 + FACTOR_RATE * (surprise - 1.0)
             return
-        i = bisect_left(WIDTHS, width)
-        for j in (i,) if WIDTHS[i] == width or i == 1 else (i - 1, i):
-            self._n_seen[j] += 1
-            self._ratios[j] *= 1.0 + max(RATIO_RATE, 0.5 / self._n_seen[j]) * (surprise - 1.0)
+        i, j, _ = BETWEEN[width - 1]
+        self._move(j, surprise)
+        if 0 < i < j:
+            self._move(i, surprise)
         self._smooth()
+
+    def _move(self, i: int, surprise: float) -> None:
+        """Move a measured width's ratio by its share of a surprise."""
+        self._n_seen[i] += 1
+        rate = 0.5 / self._n_seen[i]
+        self._ratios[i] *= 1.0 + (rate if rate > RATIO_RATE else RATIO_RATE) * (surprise - 1.0)
 
     def _smooth(self) -> None:
         """Rebuild the table by width; a wider step never counts as cheaper than a narrower one."""
-        self._table = [0.0, 1.0]
-        low = 1.0
-        for i in range(1, len(WIDTHS)):
-            high = self._ratios[i] = max(low, self._ratios[i])
-            gap = WIDTHS[i] - WIDTHS[i - 1]
-            self._table += [low + (high - low) * (j + 1) / gap for j in range(gap)]
-            low = high
+        ratios, low, i = self._ratios, 1.0, 0
+        ratios[0] = 1.0
+        for high in ratios:
+            if high < low:
+                ratios[i] = high = low
+            low, i = high, i + 1
+        table = [0.0]
+        for i, j, share in BETWEEN:
+            low = ratios[i]
+            table.append(low + (ratios[j] - low) * share)
+        self._table = table
 
 
 def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WIDTHS[-1]) -> StepCosts:

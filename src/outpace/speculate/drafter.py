@@ -23,6 +23,14 @@ class Draft(NamedTuple):
 
 NOTHING = Draft()
 
+# Makes a named tuple without its own constructor, which is Python code: a step finds all of that in main memory.
+_tuple = tuple.__new__
+
+
+def draft_of(guesses: tuple[Sequence[int], Sequence[float]]) -> Draft:
+    """Return a draft of guesses and the chance of each."""
+    return _tuple(Draft, guesses)
+
 
 class Drafter(Protocol):
     """Guesses ahead of one sequence; owns whatever state it needs for that.

@@ -17,6 +17,9 @@ TRUST, MEMORY = 6.0, 64.0
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
 PROBE_SHARE = 0.01
 
+# The purse takes no more once it holds this many plain steps.
+MOST_IN_PURSE = 2.0
+
 # After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told.
 MOST_WITHOUT_PLAIN = 48
 
@@ -29,6 +32,9 @@ MARGIN = 1.02
 
 # A token less likely than this to be kept is worth no row on any machine; no deeper one is looked at.
 HOPELESS = 0.05
+
+# No guess counts as surer than this.
+SUREST = 0.999
 
 
 class Policy(Protocol):
@@ -80,19 +86,43 @@ class Calibration:
     def __init__(self) -> None:
         self._hits = [(i + 0.5) / CLASSES * TRUST for i in range(CLASSES)]
         self._tries = [TRUST] * CLASSES
+        # How far the members of a class are off; within it they keep their order. Certainty belongs to the last class.
+        self._shifts = [0.0] * (CLASSES + 1)
 
-    def __call__(self, confidence: float) -> float:
-        """Return the chance that a token of this confidence is right."""
-        i = min(int(confidence * CLASSES), CLASSES - 1)
-        # The class says how far its members are off; within it they keep their order.
-        return min(max(confidence + self._hits[i] / self._tries[i] - (i + 0.5) / CLASSES, 0.0), 0.999)
+    def worths(self, confidence: Sequence[float], n_max: int, p_min: float) -> list[float]:
+        """Return for each guess of a draft the chance that it is kept, with all before it.
 
-    def observe(self, confidence: float, hit: bool) -> None:
-        """Learn whether a token of this confidence was right."""
-        i = min(int(confidence * CLASSES), CLASSES - 1)
-        fade = 1.0 if self._tries[i] < MEMORY else 1.0 - 1.0 / MEMORY
-        self._tries[i] = self._tries[i] * fade + 1.0
-        self._hits[i] = self._hits[i] * fade + hit
+        Args:
+            confidence: The drafter's, for each guess.
+            n_max: Most guesses to look at.
+            p_min: Look no further than a guess less likely than this to be right.
+        """
+        shifts, worth = self._shifts, 1.0
+        found: list[float] = []
+        for each in confidence:
+            chance = each + shifts[int(each * CLASSES)]
+            if chance > SUREST:
+                chance = SUREST
+            if chance < p_min or len(found) == n_max or worth < HOPELESS:
+                break
+            worth *= chance if chance > 0.0 else 0.0
+            found.append(worth)
+        return found
+
+    def observe(self, confidence: Sequence[float], n_verified: int, n_kept: int) -> None:
+        """Learn from a draft; its tokens up to the first wrong one were put to the test, those after it were not."""
+        hits, tries, shifts = self._hits, self._tries, self._shifts
+        n = 0
+        while n < n_verified and n <= n_kept:
+            i = int(confidence[n] * CLASSES)
+            if i == CLASSES:
+                i -= 1
+            fade = 1.0 if tries[i] < MEMORY else 1.0 - 1.0 / MEMORY
+            tries[i] = tries[i] * fade + 1.0
+            hits[i] = hits[i] * fade + (n < n_kept)
+            shifts[i] = hits[i] / tries[i] - (i + 0.5) / CLASSES
+            n += 1
+        shifts[CLASSES] = shifts[CLASSES - 1]
 
 
 class AutoDepth:
@@ -135,39 +165,37 @@ class AutoDepth:
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return the depths with the best expected rate."""
-        chosen = [0] * len(drafts)
+        found = [self._calibration.worths(draft.confidence, self.n_max, self._p_min) for draft in drafts]
         candidates: list[tuple[float, int]] = []
-        for i, draft in enumerate(drafts):
-            worth = 1.0
-            for confidence in draft.confidence[: self.n_max]:
-                chance = self._calibration(confidence)
-                if chance < self._p_min:
-                    break
-                worth *= chance
-                candidates.append((worth, i))
-                if worth < HOPELESS:
-                    break
-        if not candidates or room < 1 or self._n_without_plain >= MOST_WITHOUT_PLAIN:
+        worths = found[0]
+        if len(found) > 1:
+            candidates = [(worth, i) for i, each in enumerate(found) for worth in each]
+            candidates.sort(key=_worth, reverse=True)
+            worths = [worth for worth, _ in candidates]
+        chosen = [0] * len(drafts)
+        if not worths or room < 1 or self._n_without_plain >= MOST_WITHOUT_PLAIN:
             return chosen
         if self._measure is not None and (costs := self._measure()) is not None:
             self.costs, self._measure, self._has_measured = costs, None, True
-        if len(drafts) > 1:
-            candidates.sort(key=_worth, reverse=True)
-        n = self._best_prefix(candidates[:room], len(drafts), n_rows)
+        n = self._best_prefix(worths, room, len(drafts), n_rows)
+        if len(found) == 1:
+            chosen[0] = n
         for _, i in candidates[:n]:
             chosen[i] += 1
         if self._n_min > 1:
             chosen = [n if n >= self._n_min else 0 for n in chosen]
         return chosen
 
-    def _best_prefix(self, candidates: Sequence[tuple[float, int]], n_sequences: int, n_rows: int) -> int:
+    def _best_prefix(self, worths: Sequence[float], room: int, n_sequences: int, n_rows: int) -> int:
         """Return how many of the candidates, best first, to verify."""
         ratio = self.costs.ratio
         tokens = float(n_sequences)
         plain_time = ratio(n_sequences)
         others = ratio(n_rows) - plain_time
         best, best_rate = 0, tokens / plain_time * MARGIN
-        for n, (worth, _) in enumerate(candidates, 1):
+        for n, worth in enumerate(worths, 1):
+            if n > room:
+                break
             tokens += worth
             rate = tokens / (ratio(n_rows + n) - others)
             if rate > best_rate:
@@ -180,10 +208,8 @@ class AutoDepth:
         return best
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
-        """Calibrate: tokens up to the first wrong one were put to the test, those after it were not."""
-        confidence = draft.confidence
-        for i in range(min(n_kept + 1, n_verified)):
-            self._calibration.observe(confidence[i], i < n_kept)
+        """Calibrate."""
+        self._calibration.observe(draft.confidence, n_verified, n_kept)
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Refine the cost of this width and fill the purse (in plain steps)."""
@@ -201,7 +227,8 @@ class AutoDepth:
         else:
             self._n_without_plain += 1
         self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
-        self._purse = min(self._purse + n * PROBE_SHARE * self.costs.ratio(n_rows), 2.0)
+        if self._purse < MOST_IN_PURSE:
+            self._purse += n * PROBE_SHARE * self.costs.ratio(n_rows)
 
 
 def _worth(candidate: tuple[float, int]) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from outpace.speculate.drafter import NOTHING, Draft, draft_of
 
-from outpace.speculate.drafter import NOTHING, Draft
+# Guesses and the chance of each.
+Guesses: TypeAlias = tuple[list[int], list[float]]
 
 # Lengths of the n-grams whose latest occurrence is remembered, each twice the one before.
 LENGTHS = (2, 4, 8, 16)
@@ -26,15 +28,39 @@ MEMORY = 64.0
 class SuffixDrafter:
     """Copies on from the latest earlier place where the recent tokens stand.
 
+    State: an index of all tokens seen, native where the module is built, else its twin; both give the same drafts.
+
+    Cost: COST.
+    """
+
+    name = "suffix"
+
+    def __init__(self, *, reference: bool = False) -> None:
+        """Start with an empty text; `reference` takes the twin in any case."""
+        self._index: _Index = Twin() if reference else _index()
+        self._propose = self._index.propose
+        # Takes in tokens that `propose` has not shown yet (a prompt comes this way).
+        self.observe: Callable[..., None] = self._index.observe
+
+    @property
+    def match(self) -> tuple[int, int]:
+        """Place of the token expected next (or -1), and how many tokens before it match the end."""
+        return self._index.match
+
+    def propose(self, tokens: Sequence[int], max_n: int) -> Draft:
+        """Guess that what followed the longest match follows again."""
+        found = self._propose(tokens, max_n)
+        return NOTHING if found is None else draft_of(found)
+
+
+class Twin:
+    """The index in Python: slow, large, and the definition of what the native one proposes.
+
     State: all tokens seen; for each of `LENGTHS` the place after the latest occurrence of every n-gram; `_source`, the
     place of the token expected next (or -1), and `_match`, how many tokens before it agree with the end of the
     sequence. While the source goes on being right it is followed; otherwise the tables are asked. Each token is also
     a check of what the source expected, drafted or not, so hits by match length are learned for nothing.
-
-    Cost: about 2 us for a token whatever the context, 1 us for a proposal; 400 bytes a token.
     """
-
-    name = "suffix"
 
     def __init__(self) -> None:
         self._tokens: list[int] = []
@@ -52,13 +78,13 @@ class SuffixDrafter:
         """Place of the token expected next (or -1), and how many tokens before it match the end."""
         return self._source, self._match
 
-    def propose(self, tokens: Sequence[int], max_n: int) -> Draft:
-        """Guess that what followed the longest match follows again."""
+    def propose(self, tokens: Sequence[int], max_n: int) -> Guesses | None:
+        """Take in the end of `tokens` and guess what follows; None without a match."""
         for i in range(len(self._tokens), len(tokens)):
             self._append(tokens[i])
         source, match = self._source, self._match
         if source < 0 or max_n < 1:
-            return NOTHING
+            return None
         known = self._tokens
         guesses = known[source : source + max_n]
         period = len(known) - source
@@ -70,10 +96,10 @@ class SuffixDrafter:
         for length in range(match, match + max_n):
             kind = length.bit_length() if length < MAX_MATCH else MAX_MATCH.bit_length()
             confidence.append(hits[kind] / tries[kind])
-        return Draft(guesses, confidence)
+        return guesses, confidence
 
-    def observe(self, kept: Sequence[int], hidden: NDArray[np.float32] | None = None) -> None:  # noqa: ARG002
-        """Take in tokens that `propose` has not shown yet (a prompt comes this way)."""
+    def observe(self, kept: Sequence[int], hidden: object = None) -> None:  # noqa: ARG002 - the protocol's argument
+        """Take in committed tokens that `propose` has not shown yet."""
         first_new = len(self._tokens) - self._n_observed
         self._n_observed += len(kept)
         for i in range(max(first_new, 0), len(kept)):
@@ -115,3 +141,21 @@ class SuffixDrafter:
         while n < limit and tokens[place - 1 - n] == tokens[end - 1 - n]:
             n += 1
         return n
+
+
+class _Index(Protocol):
+    """What `Twin` and `outpace._native.Suffix` both are."""
+
+    @property
+    def match(self) -> tuple[int, int]: ...
+    def propose(self, tokens: Sequence[int], max_n: int) -> Guesses | None: ...
+    def observe(self, kept: Sequence[int], hidden: object = None) -> None: ...
+
+
+def _index() -> _Index:
+    try:
+        module: Any = importlib.import_module("outpace._native")
+    except ImportError:
+        return Twin()
+    found: _Index = module.Suffix()
+    return found

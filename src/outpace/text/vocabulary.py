@@ -37,6 +37,10 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+# Enumerations are slow to ask, and this one is asked for every token that is new to a text.
+_NORMAL: Final = int(TokenType.NORMAL)
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The tokens of a file.
@@ -44,7 +48,7 @@ class Vocabulary:
     Attributes:
         texts: The token texts, by id, as they stand in the file.
         ids: Text to id.
-        types: [V] `TokenType` numbers.
+        types: [V] `TokenType` numbers, a byte each (larger ones are no type that is known).
         is_byte_level: Whether texts are in the GPT-2 byte alphabet (else SentencePiece's).
         bos_id: Begin-of-sequence, where the file has one.
         eos_id: End-of-sequence, where the file has one.
@@ -53,7 +57,7 @@ class Vocabulary:
 
     texts: tuple[str, ...]
     ids: dict[str, int]
-    types: NDArray[np.int32]
+    types: bytes
     is_byte_level: bool
     bos_id: int | None
     eos_id: int | None
@@ -61,12 +65,17 @@ class Vocabulary:
 
     def ids_of(self, *types: TokenType) -> list[int]:
         """Return the ids of all tokens of the given types, ascending."""
-        found: list[int] = np.flatnonzero(np.isin(self.types, types)).tolist()
+        found: list[int] = np.flatnonzero(np.isin(np.frombuffer(self.types, np.uint8), types)).tolist()
         return found
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes a token stands for; none for an unused one."""
-        text, kind = self.texts[token], int(self.types[token])
+        text, kind = self.texts[token], self.types[token]
+        if kind == _NORMAL and self.is_byte_level:
+            try:
+                return text.translate(_latin_1()).encode("latin-1")
+            except UnicodeEncodeError:
+                pass  # a letter that stands for no byte
         if kind == TokenType.UNUSED:
             return b""
         if kind in (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED):
@@ -86,6 +95,13 @@ def byte_of_letter() -> Mapping[str, bytes]:
     table = {chr(byte): bytes((byte,)) for byte in printable}
     table |= {chr(0x100 + i): bytes((byte,)) for i, byte in enumerate(b for b in range(256) if b not in printable)}
     return MappingProxyType(table)
+
+
+@cache
+def _latin_1() -> str:
+    """Return for each letter of that alphabet its byte as Latin-1 has it, by code; for what is no letter, no byte."""
+    table = byte_of_letter()
+    return "".join([table[chr(code)].decode("latin-1") if chr(code) in table else "\uffff" for code in range(0x144)])
 
 
 def read_vocabulary(metadata: Metadata, *, is_byte_level: bool) -> Vocabulary:
@@ -108,7 +124,8 @@ def read_vocabulary(metadata: Metadata, *, is_byte_level: bool) -> Vocabulary:
         types[token] = TokenType.CONTROL  # some files have them as plain text; shown or merged, they would leak
     if not is_byte_level:
         _check_byte_tokens(texts, types)
-    return Vocabulary(texts, ids, types, is_byte_level, named["bos"], named["eos"], frozenset(stops))
+    kinds = np.clip(types, 0, 255).astype(np.uint8).tobytes()
+    return Vocabulary(texts, ids, kinds, is_byte_level, named["bos"], named["eos"], frozenset(stops))
 
 
 def check_length(metadata: Metadata, key: str, found: int, expected: int) -> None:

@@ -20,14 +20,11 @@ class Letters:
     def __init__(self):
         self.half = ""
 
-    def push(self, ids):
-        text = ""
-        for token in ids:
-            if token == 7:
-                self.half = "?"
-            else:
-                text += self.half + chr(0x41 + token)
-                self.half = ""
+    def push_token(self, token):
+        if token == 7:
+            self.half = "?"
+            return ""
+        text, self.half = self.half + chr(0x41 + token), ""
         return text
 
     def flush(self):
@@ -36,7 +33,7 @@ class Letters:
 
 def letters(tokens) -> str:
     found = Letters()
-    return found.push(tokens) + found.flush()
+    return "".join([found.push_token(token) for token in tokens]) + found.flush()
 
 
 @pytest.mark.parametrize("name", all_drafters([]))

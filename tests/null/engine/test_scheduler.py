@@ -10,20 +10,14 @@ def test_decoding_goes_first_and_prompts_fill_the_step():
     scheduler = Scheduler(Memory(20), max_rows=10, max_running=4)
     decoding, long, late = sequence([1] * 4, 9), sequence([2] * 30, 9), sequence([3] * 5, 9)
     scheduler.add(decoding)
-    assert [(turn.n_known, turn.is_last) for turn in scheduler.next()] == [(4, True)]
+    assert scheduler.next() == [(decoding, 4, True)]
     scheduler.memory.commit(decoding, 4)
     decoding.tokens.append(1)
     scheduler.add(long)
     scheduler.add(late)
-    turns = scheduler.next()
-    assert [(turn.sequence, turn.n_known, turn.is_last) for turn in turns] == [(decoding, 1, True), (long, 9, False)]
+    assert scheduler.next() == [(decoding, 1, True), (long, 9, False)]
     scheduler.memory.commit(long, 27)
-    turns = scheduler.next()
-    assert [(turn.sequence, turn.n_known, turn.is_last) for turn in turns] == [
-        (decoding, 1, True),
-        (long, 3, True),
-        (late, 5, True),
-    ]
+    assert scheduler.next() == [(decoding, 1, True), (long, 3, True), (late, 5, True)]
 
 
 def test_no_more_run_than_may():
@@ -39,11 +33,11 @@ def test_who_would_not_fit_waits_and_keeps_the_order():
     first, big, small = sequence([1] * 64, 9), sequence([2] * 180, 9), sequence([3], 9)
     for each in (first, big, small):
         scheduler.add(each)
-    assert [turn.sequence for turn in scheduler.next()] == [first]
+    assert [who for who, _, _ in scheduler.next()] == [first]
     assert list(scheduler.waiting) == [big, small]
     assert scheduler.memory.n_available == 3
     scheduler.remove(first)
-    assert [turn.sequence for turn in scheduler.next()] == [big]
+    assert [who for who, _, _ in scheduler.next()] == [big]
 
 
 def test_who_gives_way_has_no_turn_left():
@@ -52,7 +46,7 @@ def test_who_gives_way_has_no_turn_left():
     scheduler.running += [early, late]
     scheduler.memory.grow(early, 128)
     scheduler.memory.commit(early, 128)
-    assert [turn.sequence for turn in scheduler.next()] == [early]
+    assert [who for who, _, _ in scheduler.next()] == [early]
     assert list(scheduler.waiting) == [late]
     assert late.n_pages == late.n_cached == 0
     assert scheduler.n_preempted == 1

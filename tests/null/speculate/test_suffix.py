@@ -1,11 +1,14 @@
-"""The suffix drafter finds what a naive search finds, and says how sure it is."""
+"""The suffix drafter finds what a naive search finds, and says how sure it is: the twin, and the native index."""
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outpace.speculate.suffix import LENGTHS, MAX_MATCH, SuffixDrafter
+
+KINDS = pytest.mark.parametrize("reference", [False, True], ids=["native", "twin"])
 
 
 def longest_match(tokens: list[int]) -> int:
@@ -23,10 +26,11 @@ def agrees(tokens: list[int], place: int, n: int) -> bool:
     return tokens[place - n : place] == tokens[len(tokens) - n :]
 
 
+@KINDS
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=120))
-def test_match_is_real_and_as_long_as_the_tables_can_tell(tokens):
-    drafter = SuffixDrafter()
+def test_match_is_real_and_as_long_as_the_tables_can_tell(reference, tokens):
+    drafter = SuffixDrafter(reference=reference)
     for i, token in enumerate(tokens):
         drafter.observe([token])
         source, match = drafter.match
@@ -39,10 +43,11 @@ def test_match_is_real_and_as_long_as_the_tables_can_tell(tokens):
             assert max(known) <= match <= naive
 
 
+@KINDS
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(0, 12), st.data())
-def test_draft_copies_what_followed(tokens, n, data):
-    drafter = SuffixDrafter()
+def test_draft_copies_what_followed(reference, tokens, n, data):
+    drafter = SuffixDrafter(reference=reference)
     drafter.observe(tokens[: data.draw(st.integers(0, len(tokens)))])
     draft = drafter.propose(tokens, n)
     source, _match = drafter.match
@@ -54,9 +59,10 @@ def test_draft_copies_what_followed(tokens, n, data):
     assert all(0 <= c <= 1 for c in draft.confidence)
 
 
-def test_propose_and_observe_agree_however_they_are_mixed():
+@KINDS
+def test_propose_and_observe_agree_however_they_are_mixed(reference):
     tokens = [random.Random(1).randrange(4) for _ in range(300)]
-    whole, mixed = SuffixDrafter(), SuffixDrafter()
+    whole, mixed = SuffixDrafter(reference=reference), SuffixDrafter(reference=reference)
     whole.observe(tokens)
     mixed.observe(tokens[:100])
     for i in range(100, 300):
@@ -66,18 +72,20 @@ def test_propose_and_observe_agree_however_they_are_mixed():
     assert whole.propose(tokens, 8) == mixed.propose(tokens, 8)
 
 
-def test_a_copied_passage_is_followed_to_its_end():
+@KINDS
+def test_a_copied_passage_is_followed_to_its_end(reference):
     text = list(range(100, 200))
-    drafter = SuffixDrafter()
+    drafter = SuffixDrafter(reference=reference)
     drafter.observe([*text, 1, 2, 3, *text[:10]])
     assert list(drafter.propose([*text, 1, 2, 3, *text[:10]], 5).tokens) == text[10:15]
 
 
-def test_confidence_follows_the_record():
-    drafter = SuffixDrafter()
+@KINDS
+def test_confidence_follows_the_record(reference):
+    drafter = SuffixDrafter(reference=reference)
     drafter.observe([5, 6, 7, 8] * 200)
     sure = drafter.propose([5, 6, 7, 8] * 200, 1).confidence[0]
-    doubtful = SuffixDrafter()
+    doubtful = SuffixDrafter(reference=reference)
     tokens = []
     for i in range(300):
         # The same pair, never followed by the same token.
@@ -89,30 +97,33 @@ def test_confidence_follows_the_record():
     assert doubtful.propose(tokens, 1).confidence[0] < 0.1
 
 
-def test_a_match_is_counted_to_its_bound():
-    drafter = SuffixDrafter()
+@KINDS
+def test_a_match_is_counted_to_its_bound(reference):
+    drafter = SuffixDrafter(reference=reference)
     text = list(range(500))
     drafter.observe([*text, *text[:400]])
     assert drafter.match[0] == 400
     assert drafter.match[1] >= MAX_MATCH
 
 
-def test_nothing_is_proposed_for_nothing():
-    drafter = SuffixDrafter()
+@KINDS
+def test_nothing_is_proposed_for_nothing(reference):
+    drafter = SuffixDrafter(reference=reference)
     assert drafter.propose([], 4).tokens == ()
     drafter.observe([1, 2, 1, 2])
     assert drafter.propose([1, 2, 1, 2], 0).tokens == ()
 
 
-def test_the_latest_occurrence_is_copied():
-    drafter = SuffixDrafter()
+@KINDS
+def test_the_latest_occurrence_is_copied(reference):
+    drafter = SuffixDrafter(reference=reference)
     assert drafter.propose([1, 2, 3, 1, 2, 4, 9, 1, 2], 1).tokens == [4]
 
 
 def test_hashes_that_collide_do_not_make_a_match(monkeypatch):
     monkeypatch.setattr("outpace.speculate.suffix.hash", lambda key: 0, raising=False)
     tokens = [random.Random(3).randrange(3) for _ in range(200)]
-    drafter = SuffixDrafter()
+    drafter = SuffixDrafter(reference=True)
     for i, token in enumerate(tokens):
         drafter.observe([token])
         source, match = drafter.match

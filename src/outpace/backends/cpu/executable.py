@@ -45,7 +45,8 @@ class CpuExecutable:
         logits = layout.logits
         rows = self.program.floats(logits.floats, logits.rows, logits.stride, n_vocab)
         # Made once: a step leaves Python's memory cold, and every object it need not make then counts.
-        self._results = [StepResult(rows[:n]) for n in range(logits.rows + 1)]
+        program = self.program if self.program.keep_peaks(logits.floats) else None
+        self._results = [StepResult(rows[:n], None, program) for n in range(logits.rows + 1)]
         self._run = self.program.run
 
     def run(self, step: Step) -> StepResult:
