@@ -100,6 +100,12 @@ def logits(model: PreTrainedModel, tokens: Sequence[int]) -> np.ndarray:
         return model(torch.tensor([list(tokens)])).logits[0].float().numpy()
 
 
+def hidden(model: PreTrainedModel, tokens: Sequence[int]) -> np.ndarray:
+    """Return the state of every position after the output norm, float32 [T, D]."""
+    with torch.inference_mode():
+        return model.model(torch.tensor([list(tokens)])).last_hidden_state[0].float().numpy()
+
+
 def _name(name: str) -> str:
     if name in TOP:
         return TOP[name]

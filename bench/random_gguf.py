@@ -1,6 +1,7 @@
-"""Write a llama or qwen3 file with random weights: real shapes, real bytes, no training.
+"""Write a model file with random weights: real shapes, real bytes, no training.
 
-`python -m bench.random_gguf OUT --type Q4_0` streams a model of 1.04 B parameters; tests write tiny ones.
+`python -m bench.random_gguf OUT --type Q4_0` streams a llama of 1.04 B parameters; tests write tiny ones. The
+architectures of `bench/random_hybrid.py` are written by shape: `--arch qwen35 --shape 4b --type Q4_K_M`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def random_blocks(rng: np.random.Generator, kind: GGMLType, n: int, std: float) 
         return raw.astype(PLAIN[kind]).view(np.uint8).reshape(n, -1)
     width = BLOCK[kind].n_bytes
     blocks = np.frombuffer(rng.bytes(n * width), np.uint8).reshape(n, width).copy()
+    _centre(blocks, kind)
     scale_at, offset_at = SCALE_AT[kind]
     scale, offset = _scale_and_offset(kind, std)
     # Scales differ by block within 0.75 to 1.25, as in a trained model no two are alike.
@@ -60,10 +62,25 @@ def random_blocks(rng: np.random.Generator, kind: GGMLType, n: int, std: float) 
     return blocks
 
 
+def _centre(blocks: np.ndarray, kind: GGMLType) -> None:
+    """Give each group of a block an offset in proportion to its scale, so that every group's mean is 0.
+
+    Else groups of weights lean one way and groups of an embedding do too, and their products are many times larger.
+    """
+    if kind is GGMLType.Q2_K:
+        low = blocks[:, :16] & 15
+        blocks[:, :16] = low | low << 4
+    elif kind in (GGMLType.Q4_K, GGMLType.Q5_K):
+        blocks[:, 8:12] = blocks[:, 4:8]
+        low = blocks[:, 12:16] & 15
+        blocks[:, 12:16] = low | low << 4
+
+
 def _scale_and_offset(kind: GGMLType, std: float) -> tuple[float, float]:
     """Return the scale and offset fields that give random blocks mean 0 and this deviation, found by trying."""
     rng = np.random.default_rng(0)
     blocks = np.frombuffer(rng.bytes(2048 * BLOCK[kind].n_bytes), np.uint8).reshape(2048, -1).copy()
+    _centre(blocks, kind)
     scale_at, offset_at = SCALE_AT[kind]
     fields = [1.0, 0.0]
 
@@ -215,53 +232,71 @@ def write_random_llama(
             tensors[name] = (GGMLType.F32, shape, np.ones(shape, "<f4"))
         else:
             kind = embed_type if name in ("token_embd.weight", "output.weight") else type
-            tensors[name] = (kind, shape, _matrix(np.random.default_rng([seed, index]), kind, shape))
+            tensors[name] = (kind, shape, matrix(np.random.default_rng([seed, index]), kind, shape, shape[-1] ** -0.5))
     write_gguf(path, metadata, tensors)
     return Path(path)
 
 
-def _matrix(rng: np.random.Generator, kind: GGMLType, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Yield a matrix in pieces; its values have deviation 1/sqrt(columns), so that a product keeps its size."""
+def matrix(rng: np.random.Generator, kind: GGMLType, shape: tuple[int, ...], std: float) -> Iterator[np.ndarray]:
+    """Yield a matrix in pieces; values of deviation 1/sqrt(columns) let a product keep its size."""
     n_blocks = tensor_bytes(kind, shape) // BLOCK[kind].n_bytes
     step = max(1, CHUNK_BYTES // BLOCK[kind].n_bytes)
     for start in range(0, n_blocks, step):
-        yield random_blocks(rng, kind, min(step, n_blocks - start), shape[-1] ** -0.5)
+        yield random_blocks(rng, kind, min(step, n_blocks - start), std)
+
+
+# Options of `write_random_llama` on the command line, and of the other architectures those that they have too.
+NUMBERS = {
+    "layers": "n_layers",
+    "width": "d_model",
+    "heads": "n_heads",
+    "kv_heads": "n_kv_heads",
+    "head_dim": "head_dim",
+    "ffn": "d_ff",
+    "vocab": "vocab",
+    "context": "context",
+}
 
 
 def main() -> None:
+    from bench.hybrid import ARCHS, SIZES
+    from bench.random_hybrid import KINDS, write_random_hybrid
+
     parser = argparse.ArgumentParser(description="Write a model file with random weights.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--arch", choices=("llama", "qwen3"), default="llama")
-    parser.add_argument("--type", choices=[kind.name for kind in TYPES], default="Q4_0")
-    parser.add_argument("--embed-type", choices=[kind.name for kind in TYPES])
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--heads", type=int, default=32)
-    parser.add_argument("--kv-heads", type=int, default=8)
-    parser.add_argument("--head-dim", type=int, default=64)
-    parser.add_argument("--ffn", type=int, default=8192)
-    parser.add_argument("--vocab", type=int, default=32000)
-    parser.add_argument("--context", type=int, default=8192)
+    parser.add_argument("--arch", choices=("llama", "qwen3", *ARCHS), default="llama")
+    parser.add_argument("--type", choices=KINDS, default="Q4_0", help="of llama and qwen3 a type, of others also a mix")
+    parser.add_argument("--embed-type", choices=[kind.name for kind in TYPES], help="llama and qwen3")
+    for name in NUMBERS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     parser.add_argument("--untied", action="store_true", help="give the head its own matrix")
+    parser.add_argument("--shape", choices=sorted({shape for _, shape in SIZES}), default="tiny", help="of the others")
+    parser.add_argument("--mtp-aligned", type=float, metavar="SHARE", help="let the draft head agree: 0 to 1")
+    parser.add_argument("--no-mtp", action="store_true", help="write no draft head")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     began = time.perf_counter()
-    write_random_llama(
-        options.out,
-        arch=options.arch,
-        type=GGMLType[options.type],
-        embed_type=GGMLType[options.embed_type] if options.embed_type else None,
-        n_layers=options.layers,
-        d_model=options.width,
-        n_heads=options.heads,
-        n_kv_heads=options.kv_heads,
-        head_dim=options.head_dim,
-        d_ff=options.ffn,
-        vocab=options.vocab,
-        context=options.context,
-        tied=not options.untied,
-        seed=options.seed,
-    )
+    numbers = {field: getattr(options, name) for name, field in NUMBERS.items() if getattr(options, name) is not None}
+    if options.untied:
+        numbers["tied"] = False
+    if options.arch in ARCHS:
+        if options.no_mtp:
+            numbers["n_mtp"] = 0
+        write_random_hybrid(
+            options.out,
+            arch=options.arch,
+            shape=options.shape,
+            type=options.type,
+            mtp_aligned=options.mtp_aligned,
+            seed=options.seed,
+            **numbers,
+        )
+    else:
+        embed_type = GGMLType[options.embed_type] if options.embed_type else None
+        kind = GGMLType[options.type]
+        write_random_llama(
+            options.out, arch=options.arch, type=kind, embed_type=embed_type, seed=options.seed, **numbers
+        )
     seconds, size = time.perf_counter() - began, options.out.stat().st_size
     print(f"{options.out}: {size / 1e6:.1f} MB in {seconds:.1f} s")
     print(json.dumps({"path": str(options.out), "bytes": size, "seconds": round(seconds, 2)}))
