@@ -270,10 +270,10 @@ void bind_program(nb::module_& m) {
             "layer"_a, "q"_a, "out"_a, "stride"_a, "n_heads"_a, "head_dim"_a)
         .def("run", &run, "tokens"_a, "segments"_a, "wanted"_a, "Run one step.")
         .def("copy_page", &Program::copy_page, "source"_a, "target"_a)
-        .def(
         .def("keep_peaks", &Program::keep_peaks, "at"_a,
              "From now on note the largest logits as they are made at this offset, for `Sampler.accept`; False if no\n"
              "linear verb makes them.")
+        .def(
             "floats",
             [](Program& p, Offset at, size_t rows, size_t stride, size_t n) {
                 if (at < 0 || static_cast<size_t>(at) + rows * stride * sizeof(float) > p.spec().workspace_bytes)

@@ -51,14 +51,14 @@ Program::Program(std::shared_ptr<WeightArena> weights, ProgramSpec spec)
     job_ = [this](int member) { work(member); };
 }
 
-int Program::add_rope_table(RopeTable table) {
-    tables_.push_back(std::move(table));
-    return static_cast<int>(tables_.size()) - 1;
-}
-
 void Program::add(Op op) {
     if (const auto* embed = std::get_if<EmbedOp>(&op)) n_tokens_ = std::min(n_tokens_, embed->table->n_rows);
     ops_.push_back(std::move(op));
+}
+
+int Program::add_rope_table(RopeTable table) {
+    tables_.push_back(std::move(table));
+    return static_cast<int>(tables_.size()) - 1;
 }
 
 KVLayer Program::layer(int index) const {
@@ -261,6 +261,8 @@ void Program::run_op(const LinearOp& op, int begin, int end, int) {
     } else {
         act.x = floats(op.x);
     }
+    begin *= op.unit_tiles;
+    end = std::min(end * op.unit_tiles, op.n_tiles);
     int first = 0;
     for (const LinearPart& part : op.parts) {
         const int tiles = part.weight->n_tiles();
@@ -278,9 +280,8 @@ void Program::run_op(const LinearOp& op, int begin, int end, int) {
                                  part.residual == kNone ? nullptr : floats(part.residual),
                                  part.bias.empty() ? nullptr : part.bias.data()};
         kernels_.linear(part.weight->type, args, from, to);
-    begin *= op.unit_tiles;
-    end = std::min(end * op.unit_tiles, op.n_tiles);
     }
+    if (op.unit_tiles > 1) note_peaks(op, begin, end);
 }
 
 void Program::run_op(const TableOp& op, int begin, int end, int) {
@@ -298,7 +299,6 @@ void Program::run_op(const TableOp& op, int begin, int end, int) {
 
 void Program::rope_row(const RopeOp& op, int row, int head_begin, int head_end) {
     RopeArgs rope = {nullptr, 0, op.neox};
-    if (op.unit_tiles > 1) note_peaks(op, begin, end);
     if (op.table >= 0) {
         const RopeTable& table = tables_[static_cast<size_t>(op.table)];
         rope.dims = static_cast<int>(2 * table.frequencies.size());

@@ -61,10 +61,10 @@ struct LinearOp {
     size_t in_stride;
     std::vector<LinearPart> parts;
     int n_tiles;
+    int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
 };
 
 struct RopeTable {
-    int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
     std::vector<double> frequencies;  // one for each pair
     Offset out;                       // [T][2 * pairs]
 };
@@ -130,15 +130,15 @@ class Program {
 
     void copy_page(int source, int target);
 
-    float* floats(Offset at) { return reinterpret_cast<float*>(workspace_.data() + at); }
-    const ProgramSpec& spec() const { return spec_; }
-    double last_run_s() const { return last_run_s_; }
     // From now on notes the largest logits as they are made, while they are in the cache of the thread that made them.
     // Returns false and does nothing unless `at` is the result of a linear verb of one matrix for the wanted rows.
     bool keep_peaks(Offset at);
     // Of the last run. Throws std::logic_error before keep_peaks.
     Logits logits() const;
 
+    float* floats(Offset at) { return reinterpret_cast<float*>(workspace_.data() + at); }
+    const ProgramSpec& spec() const { return spec_; }
+    double last_run_s() const { return last_run_s_; }
     // Seconds of each instruction over all runs since profiling was switched on (thread 0's clock, barriers included).
     void set_profile(bool on);
     std::vector<std::pair<std::string, double>> profile() const;
@@ -159,10 +159,10 @@ class Program {
     void execute(const Op& op, int begin, int end, int member);
     void work(int member);
     KVLayer layer(int index) const;
+    void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     int count(Rows rows) const { return rows == Rows::kAll ? T_ : W_; }
     int claim(std::atomic<int>& next, int n_units, int& begin) const;
 
-    void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     void run_op(const EmbedOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
     void run_op(const RowOp& op, int begin, int end, int member);
@@ -183,6 +183,9 @@ class Program {
     std::vector<std::unique_ptr<Memory>> kv_;
     std::vector<Op> ops_;
     std::vector<RopeTable> tables_;
+    size_t logits_ = SIZE_MAX;  // the instruction that makes them, where peaks are kept
+    std::vector<float> peaks_;
+    int n_tokens_ = 0x7fffffff;  // the embedding table's
 
     struct alignas(64) Counter {
         std::atomic<int> next{0};
@@ -190,9 +193,6 @@ class Program {
     std::unique_ptr<Counter[]> counters_;
     size_t n_counters_ = 0;
 
-    size_t logits_ = SIZE_MAX;  // the instruction that makes them, where peaks are kept
-    std::vector<float> peaks_;
-    int n_tokens_ = 0x7fffffff;  // the embedding table's
     // The step being run.
     int T_ = 0, W_ = 0;
     std::span<const int32_t> tokens_, wanted_;

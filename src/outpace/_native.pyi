@@ -96,14 +96,14 @@ class Program:
 
     def copy_page(self, source: int, target: int) -> None: ...
 
-    def floats(self, at: int, rows: int, stride: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), device='cpu')]:
-        """A view of a buffer of the workspace."""
-
     def keep_peaks(self, at: int) -> bool:
         """
         From now on note the largest logits as they are made at this offset, for `Sampler.accept`; False if no
         linear verb makes them.
         """
+
+    def floats(self, at: int, rows: int, stride: int, n: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), device='cpu')]:
+        """A view of a buffer of the workspace."""
 
     @property
     def last_run_s(self) -> float:
@@ -124,15 +124,15 @@ class Sampler:
         The token, or -1: a logit is NaN, -2: every token is masked, -3: `recent` holds an unknown id.
         """
 
-    def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
-        """
-        (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).
     def accept(self, draft: Sequence[int], program: Program, first_row: int, position: int, recent: Sequence[int], window: int) -> tuple[int, int]:
         """
         From the logits that the program's last run left: how many drafted tokens `choose` would have chosen, and
         the token it chooses after them, or a reason for none.
         """
 
+    def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
+        """
+        (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).
         """
 
 class Suffix:
