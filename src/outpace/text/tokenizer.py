@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from outpace.errors import RequestError, UnsupportedError
-from outpace.text.encoders import byte_level_encoder, sentencepiece_encoder
+from outpace.text.encoders import Encoder, byte_level_encoder, sentencepiece_encoder
 from outpace.text.pretokenizers import find_pretokenizer
 from outpace.text.vocabulary import TokenType, Vocabulary, read_vocabulary
 
@@ -44,7 +44,7 @@ class Tokenizer:
         name: str,
         pre: str | None,
         vocabulary: Vocabulary,
-        encoder: Any,
+        encoder: Encoder,
         *,
         add_bos: bool,
         add_eos: bool,
@@ -57,8 +57,6 @@ class Tokenizer:
         self.special_ids = frozenset(vocabulary.ids_of(TokenType.CONTROL, TokenType.UNKNOWN))
         self._vocabulary, self._encoder = vocabulary, encoder
         self._bytes: dict[int, bytes] = {}
-        # For streams that hide special tokens and for those that show them: texts of tokens that are whole characters.
-        self.whole_texts: tuple[dict[int, str], dict[int, str]] = ({}, {})
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Tokenizer:
@@ -165,11 +163,10 @@ class Tokenizer:
         if not self._vocabulary.is_byte_level:
             text = (" " * self.adds_space + text).replace(" ", "▁")
         try:
-            ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
-        except TypeError:
+            return self._encoder(text)
+        except (TypeError, UnicodeEncodeError):
             index = next((i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)
             if index is None:
                 raise
             where = at + index - (self.adds_space and not self._vocabulary.is_byte_level)
             raise RequestError(f"character {where} of the text is half of a surrogate pair, not a character") from None
-        return ids

@@ -136,7 +136,6 @@ def test_what_is_unknown_is_refused_by_name():
     [
         ({"ggml__token_type": [1, 1]}, r"toy.gguf: metadata 'tokenizer.ggml.token_type': has 2 items for 272 tokens"),
         ({"ggml__eos_token_id": 272}, r"'tokenizer.ggml.eos_token_id': is 272, outside the 272 tokens"),
-        ({"ggml__merges": ("Ġ nosuch",)}, r"'tokenizer.ggml.merges': .*out of vocabulary"),
     ],
 )
 def test_lists_that_do_not_fit_are_named(change, message):
