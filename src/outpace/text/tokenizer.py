@@ -57,6 +57,8 @@ class Tokenizer:
         self.special_ids = frozenset(vocabulary.ids_of(TokenType.CONTROL, TokenType.UNKNOWN))
         self._vocabulary, self._encoder = vocabulary, encoder
         self._bytes: dict[int, bytes] = {}
+        # For streams that hide special tokens and for those that show them: texts of tokens that are whole characters.
+        self.whole_texts: tuple[dict[int, str], dict[int, str]] = ({}, {})
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Tokenizer:
