@@ -18,10 +18,18 @@ from outpace.llm import LLM
 
 
 class Backend(CpuBackend):
-    """The CPU's backend; says which tensors are kept in another type than the file's."""
+    """The CPU's backend; says which tensors are kept in another type than the file's.
+
+    Attributes:
+        meanwhile: Modules that will be needed: imported while weights are packed, which needs no Python.
+    """
+
+    meanwhile: tuple[str, ...] = ()
 
     def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
         """Compile as the CPU's backend does."""
+        for module in self.meanwhile:
+            threading.Thread(target=import_module, args=(module,), daemon=True).start()
         converted = list(self.converted(plan).values())
         for change in dict.fromkeys(converted):
             note(f"{converted.count(change)} tensors have a type without a kernel and are converted: {change}")
@@ -37,18 +45,18 @@ def load(model: str, *, uses_template: bool = False, **options: Any) -> LLM:
         options: Fields of `RunConfig`.
     """
     tier = env.read().tier
-    if uses_template:
-        threading.Thread(target=import_module, args=("jinja2.sandbox",), daemon=True).start()
+
+    def backend(threads: int) -> Backend:
+        made = Backend(threads, tier, lambda done, total: meter("loading", done, total))
+        if uses_template:
+            made.meanwhile = ("jinja2.sandbox",)
+        return made
+
     # Hundreds of thousands of strings come to stay; looking through them again and again finds nothing.
     gc.disable()
     try:
         with Meter() as meter:
-            llm = LLM(
-                model,
-                backend=lambda threads: Backend(threads, tier, lambda done, total: meter("loading", done, total)),
-                progress=meter,
-                **options,
-            )
+            llm = LLM(model, backend=backend, progress=meter, **options)
     finally:
         gc.enable()
     for setting in ("context", "n_pages"):
