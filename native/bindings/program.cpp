@@ -179,6 +179,7 @@ void bind_program(nb::module_& m) {
         },
         "tier"_a, "type"_a, "n_rows"_a, "n_cols"_a,
         "Bytes a matrix takes when packed; 0 when the type has no kernel or the width does not suit it.");
+    m.def("codes_bytes", &codes_bytes, "rows"_a, "stride"_a, "Bytes of the integer codes of a value, scales left out.");
     m.def(
         "kv_page_bytes",
         [](int n_kv_heads, int head_dim, int kv_type) { return kv_page_bytes({n_kv_heads, head_dim}, kv_type); },

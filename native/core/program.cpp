@@ -21,6 +21,11 @@ bool is_split(RowVerb verb) { return verb != RowVerb::kNorm; }
 
 }  // namespace
 
+size_t codes_bytes(size_t rows, size_t stride) {
+    const size_t groups = (rows + kGroupRows - 1) / kGroupRows;
+    return 2 * rows * stride + (rows * sizeof(Offsets) + groups * kGroupRows) * (stride / kBlock);
+}
+
 size_t kv_page_bytes(const KVShape& shape, int kv_type) {
     const size_t values = static_cast<size_t>(shape.head_dim) * kPage;
     const size_t blocks = (static_cast<size_t>(shape.head_dim) + kBlock - 1) / kBlock;
@@ -209,6 +214,16 @@ void Program::run_op(const GatherOp& op, int begin, int end, int) {
                     op.stride * sizeof(float));
 }
 
+CodeRow Program::code_row(const RowOp& op, size_t row, size_t column) {
+    const size_t at = row * op.stride + column, plane = capacity(op.rows) * op.stride, groups = kGroupRows;
+    auto* q = reinterpret_cast<int8_t*>(workspace_.data() + op.q);
+    auto* low_offsets = reinterpret_cast<Offsets*>(q + 2 * plane);
+    auto* has_low = reinterpret_cast<uint8_t*>(low_offsets + plane / kBlock);
+    return {q + at, q + plane + at, reinterpret_cast<BlockScale*>(workspace_.data() + op.scales) + at / kBlock,
+            low_offsets + at / kBlock,
+            has_low + (row / groups * (op.stride / kBlock) + column / kBlock) * groups + row % groups};
+}
+
 void Program::run_op(const RowOp& op, int begin, int end, int member) {
     const int pieces = is_split(op.verb) ? ceil_div(op.n, kColumnPiece) : 1;
     auto* scratch =
@@ -246,9 +261,7 @@ void Program::run_op(const RowOp& op, int begin, int end, int member) {
                 kernels_.scale(x, op.factor, n, out);
                 break;
         }
-        if (op.q != kNone)
-            kernels_.quantize(out, n, reinterpret_cast<int8_t*>(workspace_.data() + op.q) + at,
-                              reinterpret_cast<BlockScale*>(workspace_.data() + op.scales) + at / kBlock);
+        if (op.q != kNone) kernels_.quantize(out, n, code_row(op, row, static_cast<size_t>(first)));
     }
 }
 
@@ -256,7 +269,11 @@ void Program::run_op(const LinearOp& op, int begin, int end, int) {
     Activations act = {};
     act.row_stride = op.in_stride;
     if (op.q != kNone) {
+        const size_t plane = capacity(op.rows) * op.in_stride;
         act.q = reinterpret_cast<const int8_t*>(workspace_.data() + op.q);
+        act.low = act.q + plane;
+        act.low_offsets = reinterpret_cast<const Offsets*>(act.q + 2 * plane);
+        act.has_low = reinterpret_cast<const uint8_t*>(act.low_offsets + plane / kBlock);
         act.s = reinterpret_cast<const BlockScale*>(workspace_.data() + op.scales);
     } else {
         act.x = floats(op.x);

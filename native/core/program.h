@@ -22,6 +22,9 @@ constexpr Offset kNone = -1;
 
 enum class Rows : int { kAll = 0, kWanted = 1 };
 
+// Codes of a value, for as many rows as there may be: q, low, low_offsets and has_low of kernels.h, one after another.
+size_t codes_bytes(size_t rows, size_t stride);
+
 struct EmbedOp {
     const Weight* table;
     Offset out;
@@ -45,7 +48,7 @@ struct RowOp {
     float factor;               // norm: eps; scale: factor
     std::vector<float> weight;  // norm
     Offset out;                 // float result, or kNone
-    Offset q, scales;           // int8 result, or kNone
+    Offset q, scales;           // codes of the result, or kNone
 };
 
 struct LinearPart {
@@ -57,7 +60,7 @@ struct LinearPart {
 };
 struct LinearOp {
     Rows rows;
-    Offset x, q, scales;  // float input or int8 input
+    Offset x, q, scales;  // float input, or codes
     size_t in_stride;
     std::vector<LinearPart> parts;
     int n_tiles;
@@ -159,6 +162,9 @@ class Program {
     void execute(const Op& op, int begin, int end, int member);
     void work(int member);
     KVLayer layer(int index) const;
+    size_t capacity(Rows rows) const {
+        return static_cast<size_t>(rows == Rows::kAll ? spec_.max_rows : spec_.max_wanted);
+    }
     void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     int count(Rows rows) const { return rows == Rows::kAll ? T_ : W_; }
     int claim(std::atomic<int>& next, int n_units, int& begin) const;
@@ -172,6 +178,7 @@ class Program {
     void run_op(const KVWriteOp& op, int begin, int end, int member);
     void run_op(const AttentionOp& op, int begin, int end, int member);
     void run_op(const CombineOp& op, int begin, int end, int member);
+    CodeRow code_row(const RowOp& op, size_t row, size_t column);
     void rope_row(const RopeOp& op, int row, int head_begin, int head_end);
     const Geometry& geometry(int n_heads, int layer) const;
 

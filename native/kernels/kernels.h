@@ -31,20 +31,37 @@ enum WeightType : int {
     kBF16 = 30,
 };
 
-// What one block of 32 int8 activations needs beside its values.
-struct BlockScale {
-    float d;      // value = d * q
-    float ds;     // d * sum(q)
-    int32_t n8;   // -8 * sum(q): the offset of unsigned weights, as the start of an integer sum
-    int32_t n8a;  // the same over the first 16 values
+// The offset of unsigned weights, as the start of an integer sum: -8 * sum of a block's codes.
+struct Offsets {
+    int32_t all;    // over its 32 values
+    int32_t first;  // over the first 16
 };
 
-// Rows of activations: int8 with scales for quantised weights, float for the others.
+// What one block of 32 activations needs beside its codes. A code is q + low / 256; `low` is 0 but in the few blocks
+// whose scale is far above their neighbours', where eight bits would round most (docs/decisions/0007).
+struct BlockScale {
+    float d;   // value = d * code
+    float ds;  // d * sum(code)
+    Offsets q;
+};
+
+// One row of codes as a kernel writes it.
+struct CodeRow {
+    int8_t *q, *low;
+    BlockScale* s;
+    Offsets* low_offsets;
+    uint8_t* has_low;  // of a block; the next block's is kGroupRows bytes on
+};
+
+// Rows of activations: codes with scales for quantised weights, float for the others.
+constexpr int kGroupRows = 8;
 struct Activations {
-    const int8_t* q;      // [T][row_stride]
-    const BlockScale* s;  // [T][row_stride / 32]
-    const float* x;       // [T][row_stride]
-    size_t row_stride;    // values from one row to the next; a multiple of 32
+    const int8_t *q, *low;       // [T][row_stride]
+    const BlockScale* s;         // [T][row_stride / 32]
+    const Offsets* low_offsets;  // [T][row_stride / 32]
+    const uint8_t* has_low;      // [T / 8][row_stride / 32][8 rows]
+    const float* x;              // [T][row_stride]
+    size_t row_stride;           // values from one row to the next; a multiple of 32
 };
 
 // y[t, r] = sum_k w[r, k] x[t, k] (+ bias[r]) (+ residual[t, r]) for the rows of tiles [tile_begin, tile_end).
@@ -106,7 +123,7 @@ struct Kernels {
     void (*unpack_row)(int type, const uint8_t* tile, int row, int n_cols, float* out);
     void (*linear)(int type, const LinearArgs& args, int tile_begin, int tile_end);
 
-    void (*quantize)(const float* x, int n, int8_t* q, BlockScale* s);
+    void (*quantize)(const float* x, int n, CodeRow out);
     // out = x / rms(x) * w
     void (*rms_norm)(const float* x, const float* w, int n, float eps, float* out);
     void (*swiglu)(const float* gate, const float* up, int n, float* out);

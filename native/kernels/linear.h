@@ -1,10 +1,10 @@
 // y[t, r] = sum_k w[r, k] x[t, k]: one kernel family for decode, verify and prefill.
 //
-// Shapes: w [n_rows, n_cols] packed in tiles of 16 rows (formats.h), x [T, n_cols] as int8 with a scale for each 32
-// values (or float for F32, F16, BF16), y [T, out_stride] float32.
-// Fused: bias, residual sum.
-// Reduction order: for each element, blocks of 32 along k in order; inside a block the integer sum is exact, then
-//   y += float(sum) * (d_w * d_x), and for types with a minimum y += m * (d_x * sum(q_x)). For float weights two
+// Shapes: w [n_rows, n_cols] packed in tiles of 16 rows (formats.h), x [T, n_cols] as codes of 8 bits, in some blocks
+// 16, with a scale for each 32 values (or float for F32, F16, BF16), y [T, out_stride] float32. Fused: bias, residual
+// sum. Reduction order: for each element, blocks of 32 along k in order; inside a block the integer sum is exact, then
+//   y += float(sum) * (d_w * d_x), and for types with a minimum y += m * (d_x * sum(q_x)). A block in which some row
+//   has lower code halves is summed in units of 1/256 for all rows: the same value, to the bit. For float weights two
 //   partial sums (even and odd k) are added at the end. Nothing depends on T, on the tile or on the thread, so one row
 //   alone and the same row among others get the same bits; every operation is exactly rounded, so all tiers agree.
 // Unpacking is shared by up to kWidth rows of x, whose sums stay in registers.
@@ -40,49 +40,124 @@ OUTPACE_INLINE void store_rows(const LinearArgs& a, const f32x16 (&y)[T], int t0
     }
 }
 
-// Adds one sub-block of 32 values to the sums of T rows.
-template <class F, int T, int P>
-OUTPACE_INLINE void sub_block(const uint8_t* block, int pair, Factors f, const int8_t* q, size_t q_stride,
-                              const BlockScale* s, size_t s_stride, f32x16 (&y)[T]) {
-    i32x16 low[T], high[T];
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-        const BlockScale& scale = s[t * s_stride];
-        if constexpr (F::kHalves) {
-            low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8a));
-            high[t] = shl<F::kOffsetShift>(sub(set1_i32(scale.n8), set1_i32(scale.n8a)));
-        } else if constexpr (F::kOffsetShift >= 0) {
-            low[t] = shl<F::kOffsetShift>(set1_i32(scale.n8));
-        } else {
-            low[t] = set1_i32(0);
+// Start of the integer sums: what the offset of unsigned weights takes back.
+template <class F>
+OUTPACE_INLINE void start(const Offsets& offsets, i32x16& low, i32x16& high) {
+    if constexpr (F::kHalves) {
+        low = shl<F::kOffsetShift>(set1_i32(offsets.first));
+        high = shl<F::kOffsetShift>(sub(set1_i32(offsets.all), set1_i32(offsets.first)));
+    } else if constexpr (F::kOffsetShift >= 0) {
+        low = shl<F::kOffsetShift>(set1_i32(offsets.all));
+    } else {
+        low = set1_i32(0);
+    }
+}
+
+// Pointers to the same place in T rows, `stride` bytes apart. Three rows share a register, so that every load is one
+// addressing mode and nothing spills; compilers do not find that by themselves and are kept from undoing it.
+template <int T>
+struct RowPointers {
+    static constexpr int kBases = (T + 2) / 3;
+    const char* base[kBases];
+    size_t stride;
+
+    OUTPACE_INLINE RowPointers(const void* first, size_t row_bytes) : stride(row_bytes) {
+        for (int i = 0; i < kBases; ++i) base[i] = static_cast<const char*>(first) + 3 * i * row_bytes;
+    }
+    OUTPACE_INLINE const char* operator[](int t) const { return base[t / 3] + t % 3 * stride; }
+    OUTPACE_INLINE void advance(size_t n) {
+#pragma GCC unroll 3
+        for (int i = 0; i < kBases; ++i) {
+            base[i] += n;
+            asm("" : "+r"(base[i]));
         }
     }
+};
+
+template <class X, int T>
+OUTPACE_INLINE const X& at(const RowPointers<T>& rows, int t) {
+    return *reinterpret_cast<const X*>(rows[t]);
+}
+
+// Adds the products of one sub-block with a plane of codes to the integer sums of T rows.
+template <class F, int T, int P>
+OUTPACE_INLINE void dot_block(const uint8_t* block, int pair, const RowPointers<T>& q, i32x16 (&low)[T],
+                              i32x16 (&high)[T]) {
     unroll<8>([&](auto quad_index) {
         constexpr int I = decltype(quad_index)::value;
         const u8x64 w = F::template quad<P, I>(block, pair);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {
             i32x16& sum = F::kHalves && I >= 4 ? high[t] : low[t];
-            sum = dot4<F::kWide>(sum, w, q + t * q_stride + 4 * I);
+            sum = dot4<F::kWide>(sum, w, reinterpret_cast<const int8_t*>(q[t]) + 4 * I);
         }
     });
+}
+
+// Adds one sub-block's integer sums, times its scales, to the sums of T rows.
+template <class F, int T>
+OUTPACE_INLINE void add_block(const Factors& f, const RowPointers<T>& s, const i32x16 (&low)[T],
+                              const i32x16 (&high)[T], f32x16 (&y)[T]) {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-        const f32x16 d = set1(s[t * s_stride].d);
+        const auto& scale = at<BlockScale>(s, t);
+        const f32x16 d = set1(scale.d);
         y[t] = fma(to_f32(low[t]), mul(f.d, d), y[t]);
         if constexpr (F::kHalves) y[t] = fma(to_f32(high[t]), mul(f.m, d), y[t]);
-        if constexpr (F::kMin) y[t] = fma(f.m, set1(s[t * s_stride].ds), y[t]);
+        if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
     }
+}
+
+// Adds one sub-block of 32 values to the sums of T rows.
+template <class F, int T, int P>
+OUTPACE_INLINE void sub_block(const uint8_t* block, int pair, const Factors& f, const RowPointers<T>& q,
+                              const RowPointers<T>& s, f32x16 (&y)[T]) {
+    i32x16 low[T], high[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) start<F>(at<BlockScale>(s, t).q, low[t], high[t]);
+    dot_block<F, T, P>(block, pair, q, low, high);
+    add_block<F, T>(f, s, low, high, y);
+}
+
+// The same where some row's codes have lower halves: all in units of 1/256. Rare, and kept out of the common case's
+// registers.
+template <class F, int T, int P>
+__attribute__((noinline)) void sub_block_with_low(const uint8_t* block, int pair, Factors f, const Activations& x,
+                                                  f32x16 (&y)[T]) {
+    const size_t n_blocks = x.row_stride / kBlock;
+    const RowPointers<T> s(x.s, n_blocks * sizeof(BlockScale)), offsets(x.low_offsets, n_blocks * sizeof(Offsets));
+    i32x16 low[T], high[T];
+    for (int t = 0; t < T; ++t) start<F>(at<BlockScale>(s, t).q, low[t], high[t]);
+    dot_block<F, T, P>(block, pair, RowPointers<T>(x.q, x.row_stride), low, high);
+    for (int t = 0; t < T; ++t) {
+        i32x16 more_low, more_high;
+        start<F>(at<Offsets>(offsets, t), more_low, more_high);
+        low[t] = add(shl<8>(low[t]), more_low);
+        if constexpr (F::kHalves) high[t] = add(shl<8>(high[t]), more_high);
+    }
+    dot_block<F, T, P>(block, pair, RowPointers<T>(x.low, x.row_stride), low, high);
+    const f32x16 part = set1(1.0f / 256.0f);
+    f.d = mul(f.d, part);
+    if constexpr (F::kHalves) f.m = mul(f.m, part);
+    add_block<F, T>(f, s, low, high, y);
+}
+
+// The activations from row t and block b on.
+OUTPACE_INLINE Activations from(const Activations& x, size_t t, size_t b) {
+    const size_t n_blocks = x.row_stride / kBlock, block = t * n_blocks + b;
+    const size_t group = t / kGroupRows * kGroupRows * n_blocks + b * kGroupRows;
+    return {x.q + block * kBlock, x.low + block * kBlock, x.s + block, x.low_offsets + block, x.has_low + group, x.x,
+            x.row_stride};
 }
 
 template <class F, int T>
 void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0) {
     f32x16 y[T];
     for (int t = 0; t < T; ++t) y[t] = zero();
-    const size_t q_stride = a.act.row_stride, s_stride = a.act.row_stride / kBlock;
-    const int8_t* q = a.act.q + t0 * q_stride;
-    const BlockScale* s = a.act.s + t0 * s_stride;
-    for (int k = 0; k < a.n_cols; k += F::kValues, block += F::kBytes) {
+    const Activations x = from(a.act, static_cast<size_t>(t0), 0);
+    RowPointers<T> q(x.q, x.row_stride), s(x.s, x.row_stride / kBlock * sizeof(BlockScale));
+    const int n_blocks = a.n_cols / kBlock;
+    for (int b = 0; b < n_blocks; block += F::kBytes) {
         const auto prepared = F::prepare(block);
         for (int pair = 0; pair < (F::kSubs + 1) / 2; ++pair) {
             unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) {
@@ -90,9 +165,21 @@ void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0)
                 // A share with each sub-block: a burst would hold the line buffers that loads wait for.
                 constexpr size_t share = F::kBytes / F::kSubs;
                 if (t0 == 0) prefetch(block + kPrefetchBytes + (2 * pair + P) * share, share);
-                sub_block<F, T, P>(block, pair, F::factors(block, prepared, 2 * pair + P), q, q_stride, s, s_stride, y);
-                q += kBlock;
-                s += 1;
+                const Factors f = F::factors(block, prepared, 2 * pair + P);
+                // Of a whole group of rows, these among them: one more costs time only, and no bit.
+                uint64_t rows_with_low;
+                std::memcpy(&rows_with_low, x.has_low + b * kGroupRows, sizeof rows_with_low);
+                if (__builtin_expect(rows_with_low != 0, 0)) {
+                    f32x16 z[T];
+                    for (int t = 0; t < T; ++t) z[t] = y[t];
+                    sub_block_with_low<F, T, P>(block, pair, f, from(x, 0, static_cast<size_t>(b)), z);
+                    for (int t = 0; t < T; ++t) y[t] = z[t];
+                } else {
+                    sub_block<F, T, P>(block, pair, f, q, s, y);
+                }
+                q.advance(kBlock);
+                s.advance(sizeof(BlockScale));
+                ++b;
             });
         }
     }

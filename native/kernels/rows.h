@@ -39,20 +39,61 @@ void rms_norm(const float* x, const float* w, int n, float eps, float* out) {
     map_row(x, n, out, [&](int i, f32x16 v) { return mul(mul(v, set1(scale)), load_part(w + i, n - i)); });
 }
 
-// Blocks of 32 (n a multiple of 32): d = max|x| / 127, q = x / d to nearest even. Deterministic for NaN and infinity.
-void quantize(const float* x, int n, int8_t* q, BlockScale* s) {
-    for (int b = 0; b < n; b += kBlock, x += kBlock, q += kBlock, ++s) {
-        const f32x16 lo = load(x), hi = load(x + 16);
-        const float top = max(max(abs(lo), abs(hi)));
-        const float d = top / 127.0f, inverse = top > 0.0f ? 127.0f / top : 0.0f;
-        // Codes outside int8 (NaN, infinity) lose their upper bits alike on every tier; so do their sums.
-        store_i8(q, to_i32(mul(lo, set1(inverse))));
-        store_i8(q + 16, to_i32(mul(hi, set1(inverse))));
-        const int32_t first = sum(to_i32(load_i8(q))), second = sum(to_i32(load_i8(q + 16)));
-        s->d = d;
-        s->ds = d * static_cast<float>(first + second);
-        s->n8 = -8 * (first + second);
-        s->n8a = -8 * first;
+// A block whose largest value is more than kFar times the mean of those of its stretch has codes of 16 bits.
+constexpr int kStretch = 16;  // blocks
+constexpr float kFar = 2.0f;
+
+// Codes of 32 values: round(x * per) to nearest even. Deterministic for NaN and infinity, whose
+// codes lose their upper bits alike on every tier; so do their sums.
+struct Rounded {
+    i32x16 lo, hi;
+};
+OUTPACE_INLINE Rounded rounded(const float* x, float per) {
+    return {to_i32(mul(load(x), set1(per))), to_i32(mul(load(x + 16), set1(per)))};
+}
+OUTPACE_INLINE Offsets store_codes(const Rounded& code, int8_t* q) {
+    store_i8(q, code.lo);
+    store_i8(q + 16, code.hi);
+    const int32_t first = sum(to_i32(load_i8(q)));
+    return {-8 * (first + sum(to_i32(load_i8(q + 16)))), -8 * first};
+}
+
+// Blocks of 32 (n a multiple of 32). 8 bits: d = max|x| / 127, code = x / d. 16 bits: 256 code = x / (d / 256) with
+// d / 256 = max|x| / (127 * 256), in two planes of signed bytes.
+void quantize(const float* x, int n, CodeRow out) {
+    float top[kStretch];
+    for (int begin = 0; begin < n; begin += kStretch * kBlock) {
+        const int n_blocks = std::min(kStretch, (n - begin) / kBlock);
+        float all = 0.0f;
+        for (int b = 0; b < n_blocks; ++b) {
+            top[b] = max(max(abs(load(x + b * kBlock)), abs(load(x + b * kBlock + 16))));
+            all += top[b];
+        }
+        const float far = kFar * all / static_cast<float>(n_blocks);
+        for (int b = 0; b < n_blocks;
+             ++b, x += kBlock, out.q += kBlock, out.low += kBlock, ++out.s, ++out.low_offsets) {
+            BlockScale& s = *out.s;
+            const bool is_far = top[b] > far;
+            *out.has_low = is_far;
+            out.has_low += kGroupRows;
+            const float most = is_far ? 127.0f * 256.0f : 127.0f;
+            const Rounded code = rounded(x, top[b] > 0.0f ? most / top[b] : 0.0f);
+            if (is_far) {
+                const Rounded upper = {asr<8>(add(code.lo, set1_i32(128))), asr<8>(add(code.hi, set1_i32(128)))};
+                s.q = store_codes(upper, out.q);
+                *out.low_offsets =
+                    store_codes({sub(code.lo, shl<8>(upper.lo)), sub(code.hi, shl<8>(upper.hi))}, out.low);
+                const float unit = top[b] / most;
+                s.d = 256.0f * unit;
+                s.ds = unit * static_cast<float>((256 * s.q.all + out.low_offsets->all) / -8);
+            } else {
+                s.q = store_codes(code, out.q);
+                std::memset(out.low, 0, kBlock);
+                *out.low_offsets = {0, 0};
+                s.d = top[b] / most;
+                s.ds = s.d * static_cast<float>(s.q.all / -8);
+            }
+        }
     }
 }
 

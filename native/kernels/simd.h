@@ -65,6 +65,10 @@ template <int N>
 OUTPACE_INLINE i32x16 shl(i32x16 a) {
     return {_mm512_slli_epi32(a.v, N)};
 }
+template <int N>
+OUTPACE_INLINE i32x16 asr(i32x16 a) {
+    return {_mm512_srai_epi32(a.v, N)};
+}
 OUTPACE_INLINE f32x16 to_f32(i32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // Nearest integer, ties to even.
 OUTPACE_INLINE i32x16 to_i32(f32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
@@ -145,6 +149,10 @@ OUTPACE_INLINE i32x16 sub(i32x16 x, i32x16 y) { return {_mm256_sub_epi32(x.a, y.
 template <int N>
 OUTPACE_INLINE i32x16 shl(i32x16 x) {
     return {_mm256_slli_epi32(x.a, N), _mm256_slli_epi32(x.b, N)};
+}
+template <int N>
+OUTPACE_INLINE i32x16 asr(i32x16 x) {
+    return {_mm256_srai_epi32(x.a, N), _mm256_srai_epi32(x.b, N)};
 }
 OUTPACE_INLINE f32x16 to_f32(i32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 OUTPACE_INLINE i32x16 to_i32(f32x16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
@@ -254,6 +262,10 @@ OUTPACE_INLINE i32x16 sub(i32x16 a, i32x16 b) {
 template <int N>
 OUTPACE_INLINE i32x16 shl(i32x16 a) {
     OUTPACE_LANES(i32x16, static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) << N));
+}
+template <int N>
+OUTPACE_INLINE i32x16 asr(i32x16 a) {
+    OUTPACE_LANES(i32x16, a.v[i] >> N);
 }
 OUTPACE_INLINE f32x16 to_f32(i32x16 a) { OUTPACE_LANES(f32x16, static_cast<float>(a.v[i])); }
 OUTPACE_INLINE int32_t nearest_i32(float x) {

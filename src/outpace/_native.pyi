@@ -61,6 +61,9 @@ def packed_bytes(tier: str, type: int, n_rows: int, n_cols: int) -> int:
     Bytes a matrix takes when packed; 0 when the type has no kernel or the width does not suit it.
     """
 
+def codes_bytes(rows: int, stride: int) -> int:
+    """Bytes of the integer codes of a value, scales left out."""
+
 def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
     """Bytes of one page of 64 positions of one layer."""
 

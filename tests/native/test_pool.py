@@ -17,7 +17,7 @@ def test_sizes_out_of_range_are_refused():
 def test_thousands_of_short_runs_end(threads):
     space = Space()
     at = space.take(4 * 32)
-    q, s = space.take(32), space.take(64)
+    q, s = space.take(_native.codes_bytes(1, 32)), space.take(64)
     prog = program("portable", space, rows=1, threads=threads)
     for _ in range(20):
         prog.add_rows(

@@ -2,7 +2,21 @@
 
 import numpy as np
 import pytest
-from tests.support.program import ADD, COPY, MUL, NONE, NORM, SCALE, SILU, SWIGLU, Space, padded, program, run_rows
+from tests.support.program import (
+    ADD,
+    COPY,
+    MUL,
+    NONE,
+    NORM,
+    SCALE,
+    SILU,
+    SWIGLU,
+    Space,
+    padded,
+    program,
+    quantized,
+    run_rows,
+)
 
 from outpace import _native
 
@@ -83,15 +97,17 @@ def test_the_exponential_holds_at_its_ends(tier):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_quantising_rounds_to_nearest_with_the_largest_at_127(tier):
-    t, n = 4, 96
+def test_quantising_rounds_to_nearest_with_16_bits_in_blocks_far_above_their_stretch(tier):
+    t, n = 11, 96 + 512
     x = rows(n, t=t, seed=5)
     x[1, 32:64] = 0
     x[2, 0] = 1e-38
+    x[3, 64:96] *= 30
+    x[9, 512:544] *= 30
     stride = padded(n)
     space = Space()
     at_x = space.take(4 * t * stride)
-    at_q, at_s = space.take(t * stride), space.take(t * stride // 32 * 16)
+    at_q, at_s = space.take(_native.codes_bytes(t, stride)), space.take(t * stride // 32 * 16)
     prog = program(tier, space, rows=t)
     prog.add_rows(
         verb=COPY, rows=0, x=at_x, y=NONE, stride=stride, n=n, groups=1, factor=0.0, weight=[], out=at_x, q=at_q,
@@ -99,18 +115,22 @@ def test_quantising_rounds_to_nearest_with_the_largest_at_127(tier):
     )  # fmt: skip
     prog.floats(at_x, t, stride, n)[:] = x
     run_rows(prog, t)
-    q = prog.floats(at_q, 1, t * stride // 4, t * stride // 4).copy().view(np.int8).reshape(t, -1, 32)
-    records = prog.floats(at_s, 1, t * stride // 8, t * stride // 8).copy().reshape(-1, 4)
-    d, ds = records[:, 0].reshape(t, -1), records[:, 1].reshape(t, -1)
-    n8, n8a = (records[:, i].copy().view(np.int32).reshape(t, -1) for i in (2, 3))
-    blocks = x.reshape(t, -1, 32)
-    np.testing.assert_array_equal(d, np.abs(blocks).max(axis=-1) / np.float32(127))
-    np.testing.assert_allclose(q * d[..., None], blocks, atol=np.abs(blocks).max() / 254 * 1.001)
-    assert np.abs(q).max() == 127
-    sums = q.astype(np.int32).sum(axis=-1)
-    np.testing.assert_array_equal(n8, -8 * sums)
-    np.testing.assert_array_equal(n8a, -8 * q[..., :16].astype(np.int32).sum(axis=-1))
-    np.testing.assert_array_equal(ds, d * sums.astype(np.float32))
+    n_bytes = _native.codes_bytes(t, stride)
+    raw = prog.floats(at_q, 1, n_bytes // 4, n_bytes // 4).copy().view(np.uint8).reshape(-1)
+    q, low = raw[: 2 * t * stride].view(np.int8).astype(np.float64).reshape(2, t, -1, 32)
+    has_low = raw[2 * t * stride + t * stride // 32 * 8 :].reshape(-1, stride // 32, 8).swapaxes(1, 2).reshape(-1, stride // 32)[:t]
+    assert {tuple(at) for at in np.argwhere(has_low)} == {(3, 2), (9, 16)}
+    assert not low[has_low == 0].any() and low[has_low == 1].any()
+    codes, scales = quantized(x)
+    np.testing.assert_array_equal(q + low / 256, codes)
+    records = prog.floats(at_s, 1, t * stride // 8, t * stride // 8).copy().reshape(t, -1, 4)
+    np.testing.assert_allclose(records[..., 0], scales, rtol=1e-7)
+    np.testing.assert_allclose(records[..., 1], scales * codes.sum(axis=-1), rtol=1e-6)
+    low_offsets = raw[2 * t * stride :][: t * stride // 32 * 8].view(np.int32).reshape(t, -1, 2)
+    for found, part in ((records[..., 2:].copy().view(np.int32), q), (low_offsets, low)):
+        np.testing.assert_array_equal(found, -8 * np.stack([part.sum(axis=-1), part[..., :16].sum(axis=-1)], axis=-1))
+    step = scales / np.where(has_low, 256, 1)
+    assert (np.abs(codes * scales[..., None] - x.reshape(t, -1, 32)) <= step[..., None] * 0.50001).all()
 
 
 @pytest.mark.parametrize("tier", TIERS)

@@ -61,4 +61,4 @@ def test_the_cpu_backend_says_the_same(smollm2_path: Path, exact, kv_type: str):
     ours = quality.backend_scorer(cpu.CpuBackend(), kv_type)(smollm2_path, tokens)
     found = quality.compare(logits, ours, tokens)
     assert found.top1 >= 0.97
-    assert found.mean_kl < 0.01
+    assert found.mean_kl < 0.002

@@ -65,7 +65,7 @@ def linear(tier, kind, raw, shape, x, *, threads=1, residual=None, bias=None):
     stride, out_stride = padded(k), padded(n)
     space = Space()
     at_x, at_out = space.take(4 * t * stride), space.take(4 * t * out_stride)
-    at_q, at_s = space.take(t * stride), space.take(t * stride // 32 * 16)
+    at_q, at_s = space.take(_native.codes_bytes(max(t, 1), stride)), space.take(t * stride // 32 * 16)
     at_r = space.take(4 * t * out_stride)
     pool = _native.Pool(threads)
     arena = _native.WeightArena(tier, pool, _native.packed_bytes(tier, int(kind), n, k))
@@ -98,10 +98,17 @@ def random_matrix(rng, kind, n, k):
 
 
 def quantized(x):
-    """Return activations as the kernels round them: int8 [T, K / 32, 32] and float32 scales [T, K / 32]."""
+    """Return activations as the kernels round them: codes [T, K / 32, 32] and scales [T, K / 32], both float64.
+
+    Codes are whole numbers, or multiples of 1/256 in blocks that lie far above their stretch of sixteen.
+    """
     blocks = x.reshape(len(x), -1, 32)
     top = np.abs(blocks).max(axis=-1)
-    d = top / np.float32(127)
+    stretches = [top[:, i : i + 16].astype(np.float64).mean(axis=1) for i in range(0, top.shape[1], 16)]
+    is_far = top > 2 * np.repeat(np.stack(stretches, axis=1), 16, axis=1)[:, : top.shape[1]]
+    most = np.where(is_far, np.float32(127 * 256), np.float32(127))
     with np.errstate(divide="ignore"):
-        inverse = np.where(top > 0, np.float32(127) / top, np.float32(0)).astype(np.float32)
-    return np.rint(blocks * inverse[..., None]).astype(np.int8), d
+        inverse = np.where(top > 0, most / top, np.float32(0)).astype(np.float32)
+    codes = np.rint(blocks * inverse[..., None]).astype(np.float64)
+    unit = (top / most).astype(np.float64)
+    return codes / np.where(is_far, 256, 1)[..., None], unit * np.where(is_far, 256, 1)

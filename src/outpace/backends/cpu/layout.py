@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from outpace import _native
 from outpace.backends.backend import Limits
 from outpace.backends.cpu import weights
 from outpace.backends.cpu.values import Values
@@ -22,7 +23,7 @@ from outpace.graph.step import CHUNK, PAGE
 
 NONE = -1
 ALIGN = 64  # bytes
-BLOCK = 32  # activations that share a scale
+BLOCK = 32  # activations that share a scale record
 SCALE_BYTES = 16  # of one block's scale record
 
 # Partial results of split attention may take this much; see program.h.
@@ -55,7 +56,7 @@ ROW_VERBS = {
 
 @dataclass(slots=True)
 class Buffer:
-    """Where one value lies: float rows, int8 rows with scales, or both; offsets in bytes."""
+    """Where one value lies: float rows, rows of integer codes with scales, or both; offsets in bytes."""
 
     rows: int
     stride: int
@@ -165,11 +166,16 @@ class _Lowering:
         n = buffer.rows * stride
         if floats:
             buffer.floats = self._space.take(4 * n)
-        if q:
-            buffer.q = self._space.take(n)
-            buffer.scales = self._space.take(n // BLOCK * SCALE_BYTES)
         self._buffers[value] = buffer
+        if q:
+            self._take_codes(value)
         return buffer
+
+    def _take_codes(self, value: int) -> None:
+        buffer = self._buffers[value]
+        n = buffer.rows * buffer.stride
+        buffer.q = self._space.take(_native.codes_bytes(buffer.rows, buffer.stride))
+        buffer.scales = self._space.take(n // BLOCK * SCALE_BYTES)
 
     def _release(self, i: int) -> None:
         """Give back the buffers of values that nobody reads after node i."""
@@ -180,7 +186,7 @@ class _Lowering:
                 if buffer.floats != NONE:
                     self._space.give(buffer.floats, 4 * n)
                 if buffer.q != NONE:
-                    self._space.give(buffer.q, n)
+                    self._space.give(buffer.q, _native.codes_bytes(buffer.rows, buffer.stride))
                     self._space.give(buffer.scales, n // BLOCK * SCALE_BYTES)
 
     # Verbs.
@@ -209,7 +215,7 @@ class _Lowering:
         floats, q = self._values.needs(i)
         inputs = [self._buffers[self._values.resolve(value)] for value in node.inputs]
         verb = ROW_VERBS[node.verb]
-        # Without a float result only the int8 one is kept; the kernel works in the thread's scratch.
+        # Without a float result only the codes are kept; the kernel works in the thread's scratch.
         buffer = self._new(i, floats=floats, q=q)
         width = self._values.width(i)
         last = node.shape[-1]
@@ -231,11 +237,9 @@ class _Lowering:
         )
 
     def _quantise(self, value: int) -> None:
-        """Add the int8 form of a value that has only floats so far."""
+        """Add the integer form of a value that has only floats so far."""
         buffer = self._buffers[value]
-        n = buffer.rows * buffer.stride
-        buffer.q = self._space.take(n)
-        buffer.scales = self._space.take(n // BLOCK * SCALE_BYTES)
+        self._take_codes(value)
         rows = int(self._plan.nodes[value].shape[0] == WANTED)
         self._emit(
             "add_rows", verb=int(RowVerb.COPY), rows=rows, x=buffer.floats, y=NONE, stride=buffer.stride,
