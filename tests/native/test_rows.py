@@ -118,7 +118,8 @@ def test_quantising_rounds_to_nearest_with_16_bits_in_blocks_far_above_their_str
     n_bytes = _native.codes_bytes(t, stride)
     raw = prog.floats(at_q, 1, n_bytes // 4, n_bytes // 4).copy().view(np.uint8).reshape(-1)
     q, low = raw[: 2 * t * stride].view(np.int8).astype(np.float64).reshape(2, t, -1, 32)
-    has_low = raw[2 * t * stride + t * stride // 32 * 8 :].reshape(-1, stride // 32, 8).swapaxes(1, 2).reshape(-1, stride // 32)[:t]
+    flags = raw[2 * t * stride + t * stride // 32 * 8 :].reshape(-1, stride // 32, 8)
+    has_low = flags.swapaxes(1, 2).reshape(-1, stride // 32)[:t]
     assert {tuple(at) for at in np.argwhere(has_low)} == {(3, 2), (9, 16)}
     assert not low[has_low == 0].any() and low[has_low == 1].any()
     codes, scales = quantized(x)
