@@ -52,7 +52,7 @@ class Step(NamedTuple):
         tokens: Token id of each row, segment after segment [T].
         segments: Whose rows they are, in order.
         wanted: Indices of the rows whose logits are wanted, ascending [W]; among `exported` where the program exports.
-        exported: Indices of the rows whose hidden state is asked for, ascending [X].
+        exported: Indices of the rows whose hidden state is asked for, ascending [X]; none stands for the wanted ones.
         hidden: float32 [T, D]: for a draft program, the hidden state of the position before each row's.
     """
 

@@ -63,6 +63,15 @@ def test_rows_picked_early_are_rows_picked_late(file, wanted, exported, queries:
         assert same(late_kv, early_kv)
 
 
+def test_without_a_word_on_it_the_wanted_rows_are_exported(tmp_path: Path):
+    with open_gguf(write_tiny(tmp_path / "tiny.gguf", "qwen35")) as file:
+        for plan in (load_plan(file).traced, load_plan(file).plan):
+            said, unsaid = run(plan, file, [2, 8], [2, 8]), run(plan, file, [2, 8])
+            assert same(list(said[0].values()), list(unsaid[0].values()))
+            with pytest.raises(AssertionError, match="a wanted row is not exported"):
+                run(plan, file, [2, 8], [2, 7])
+
+
 def test_catching_up_leaves_the_keys_and_values_of_the_whole_program(file):
     for plan in plans(file):
         _, whole = run(plan, file)

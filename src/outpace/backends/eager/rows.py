@@ -52,9 +52,9 @@ class Rows:
         self.n = first
         self.positions: Indices = _joined([np.arange(s.start, s.start + s.n_rows) for s in self.spans])
         self.places: Indices = _joined([s.places[s.start :] for s in self.spans])
-        self.exported = np.asarray(step.exported, np.intp)
         self.wanted = np.asarray(step.wanted, np.intp)
-        assert not step.exported or set(step.wanted) <= set(step.exported), "a wanted row is not exported"
+        self.exported = np.asarray(step.exported, np.intp) if len(step.exported) else self.wanted
+        assert set(step.wanted) <= set(self.exported.tolist()), "a wanted row is not exported"
 
     def of(self, n: int) -> Indices:
         """Return which rows of the step a value of `n` rows has: all, the exported or the wanted ones [n].
