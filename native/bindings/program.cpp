@@ -285,6 +285,7 @@ void bind_program(nb::module_& m) {
             },
             "at"_a, "rows"_a, "stride"_a, "n"_a, "A view of a buffer of the workspace.")
         .def_prop_ro("last_run_s", &Program::last_run_s, "Seconds the last run took inside the native program.")
+        .def_prop_ro("run_s", &Program::run_s, "Seconds that all runs took inside the native program.")
         .def("set_profile", &Program::set_profile, "on"_a)
         .def("profile", &Program::profile, "Seconds of each instruction since profiling was switched on.");
 }

@@ -84,8 +84,8 @@ void Program::copy_page(int source, int target) {
 
 void Program::run(std::span<const int32_t> tokens, std::span<const SegmentView> segments,
                   std::span<const size_t> n_pages, std::span<const int32_t> wanted) {
-    check(segments, n_pages, tokens, wanted);
     const double begin = now_s();
+    check(segments, n_pages, tokens, wanted);
     T_ = static_cast<int>(tokens.size());
     W_ = static_cast<int>(wanted.size());
     tokens_ = tokens;
@@ -105,6 +105,7 @@ void Program::run(std::span<const int32_t> tokens, std::span<const SegmentView> 
     for (size_t i = 0; i < n_counters_; ++i) counters_[i].next.store(0, std::memory_order_relaxed);
     pool_.run(job_);
     last_run_s_ = now_s() - begin;
+    run_s_ += last_run_s_;
 }
 
 const Program::Geometry& Program::geometry(int n_heads, int index) const {

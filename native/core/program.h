@@ -142,6 +142,7 @@ class Program {
     float* floats(Offset at) { return reinterpret_cast<float*>(workspace_.data() + at); }
     const ProgramSpec& spec() const { return spec_; }
     double last_run_s() const { return last_run_s_; }
+    double run_s() const { return run_s_; }
     // Seconds of each instruction over all runs since profiling was switched on (thread 0's clock, barriers included).
     void set_profile(bool on);
     std::vector<std::pair<std::string, double>> profile() const;
@@ -207,7 +208,7 @@ class Program {
     std::vector<int32_t> position_, segment_of_;
     mutable std::vector<Geometry> geometries_;
     bool split_ = false;
-    double last_run_s_ = 0;
+    double last_run_s_ = 0, run_s_ = 0;
     bool profiling_ = false;
     std::vector<double> seconds_;
     std::function<void(int)> job_;

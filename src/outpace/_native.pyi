@@ -112,6 +112,10 @@ class Program:
     def last_run_s(self) -> float:
         """Seconds the last run took inside the native program."""
 
+    @property
+    def run_s(self) -> float:
+        """Seconds that all runs took inside the native program."""
+
     def set_profile(self, on: bool) -> None: ...
 
     def profile(self) -> list[tuple[str, float]]:

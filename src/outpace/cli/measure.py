@@ -22,7 +22,7 @@ from outpace.cli.machine import threads_of
 from outpace.engine.memory import pages_for
 from outpace.gguf.file import GGUFFile, open_gguf
 from outpace.graph.plan import Plan
-from outpace.graph.step import Segment, Step, StepResult
+from outpace.graph.step import Segment, Step
 from outpace.models import load_plan
 
 if TYPE_CHECKING:
@@ -151,34 +151,11 @@ class Sample:
         return 1.0 - self.native_s / self.wall_s if self.wall_s else 0.0
 
 
-class Timed:
-    """An executable that adds up the time its steps spend in the native program."""
-
-    def __init__(self, executable: CpuExecutable) -> None:
-        self.n_vocab, self.limits = executable.n_vocab, executable.limits
-        self.native_s = 0.0
-        self._executable = executable
-
-    def run(self, step: Step) -> StepResult:
-        """Run a step; see `backend.Executable`."""
-        result = self._executable.run(step)
-        self.native_s += self._executable.program.last_run_s
-        return result
-
-    def copy_page(self, source: int, target: int) -> None:
-        """Copy a page; see `backend.Executable`."""
-        self._executable.copy_page(source, target)
-
-    def copy_state(self, source: int, target: int) -> None:
-        """Copy a state; see `backend.Executable`."""
-        self._executable.copy_state(source, target)
-
-
-class TimedBackend:
-    """The CPU's backend, of `Timed` executables.
+class KnownBackend:
+    """The CPU's backend, with what it compiled.
 
     Attributes:
-        executable: The one it compiled.
+        executable: The one it compiled last.
     """
 
     name = "cpu"
@@ -186,11 +163,11 @@ class TimedBackend:
     def __init__(self, backend: CpuBackend) -> None:
         self._backend = backend
         self.memory = backend.memory
-        self.executable: Timed | None = None
+        self.executable: CpuExecutable | None = None
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> Timed:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
         """Compile as the CPU's backend does."""
-        self.executable = Timed(self._backend.compile(plan, file, limits))
+        self.executable = self._backend.compile(plan, file, limits)
         return self.executable
 
 
@@ -206,15 +183,15 @@ class Subjects:
         from outpace.llm import LLM
 
         tier = env.read().tier
-        made: list[TimedBackend] = []
+        made: list[KnownBackend] = []
 
-        def backend(threads: int) -> TimedBackend:
+        def backend(threads: int) -> KnownBackend:
             inner = CpuBackend(threads, tier, lambda done, total: progress("loading", done, total))
-            made.append(TimedBackend(inner))
+            made.append(KnownBackend(inner))
             return made[-1]
 
         self.llm: LLM = LLM(model, backend=backend, progress=progress, **options)
-        self._executable = next(each.executable for each in reversed(made) if each.executable)
+        self._program = next(each.executable.program for each in reversed(made) if each.executable)
 
     def answer(self, drafter: str | None, **request: Any) -> Sample:
         """Return one timed answer.
@@ -225,11 +202,11 @@ class Subjects:
         """
         wall_s = native_s = 0.0
         stream = self.llm.stream(drafter=drafter, **request)
-        began, native_began = perf_counter(), self._executable.native_s
+        began, native_began = perf_counter(), self._program.run_s
         is_first = True
         for _ in stream:
             if is_first:
                 # The prompt's steps end with the first token.
-                began, native_began, is_first = perf_counter(), self._executable.native_s, False
-        wall_s, native_s = perf_counter() - began, self._executable.native_s - native_began
+                began, native_began, is_first = perf_counter(), self._program.run_s, False
+        wall_s, native_s = perf_counter() - began, self._program.run_s - native_began
         return Sample(stream.result, wall_s, native_s)
