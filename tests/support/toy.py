@@ -18,6 +18,8 @@ class ToyExecutable:
     With a small `order` the text falls into repetition, so that copying is right at times.
     """
 
+    draft = None
+
     def __init__(self, limits: Limits, n_vocab: int = 50, order: int = 3, seed: int = 1, sharp: float = 4.0):
         self.limits, self.n_vocab, self.order = limits, n_vocab, order
         self.tokens = np.full((limits.n_pages, PAGE), EMPTY, np.int64)

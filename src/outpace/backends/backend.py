@@ -16,7 +16,7 @@ class Limits:
 
     Attributes:
         max_rows: Most rows in one step (the prefill chunk).
-        max_wanted: Most rows of logits in one step.
+        max_wanted: Most rows of logits in one step; of a draft program, most rows of hidden states too.
         n_pages: Pages of KV memory, shared by all sequences.
         kv_type: `f16` or `q8_0`.
         n_slots: Recurrent states, one for each sequence that runs and each that is kept for later.
@@ -40,17 +40,36 @@ class MemoryPlan:
         kv_bytes: Pages of the KV cache.
         state_bytes: Recurrent state of sequences.
         workspace_bytes: Activations, logits and scratch of a step.
+        mtp_bytes: What a draft program takes beside the trunk: weights that the trunk does not read, its cache, its
+            workspace.
     """
 
     weights_bytes: int
     kv_bytes: int
     state_bytes: int
     workspace_bytes: int
+    mtp_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """All of it."""
-        return self.weights_bytes + self.kv_bytes + self.state_bytes + self.workspace_bytes
+        return self.weights_bytes + self.kv_bytes + self.state_bytes + self.workspace_bytes + self.mtp_bytes
+
+
+class DraftExecutable(Protocol):
+    """A draft program ready to run. Its cache has as many pages as the trunk's, addressed by the same page tables."""
+
+    n_vocab: int
+    limits: Limits
+
+    def run(self, step: Step) -> StepResult:
+        """Run one step: stage its rows in the draft program's cache, return the wanted logits and exported states.
+
+        The step has hidden states. At most `Limits.max_wanted` rows are exported.
+        """
+
+    def catch_up(self, step: Step) -> None:
+        """Stage the rows' keys and values as `run` would, computing nothing else; no row is wanted or exported."""
 
 
 class Executable(Protocol):
@@ -59,11 +78,15 @@ class Executable(Protocol):
     n_vocab: int  # width of the logits; 0 for a plan without them
     limits: Limits
 
+    @property
+    def draft(self) -> DraftExecutable | None:
+        """The draft program that was compiled with it."""
+
     def run(self, step: Step) -> StepResult:
         """Run one step: stage its rows in the cache, return the wanted logits."""
 
     def copy_page(self, source: int, target: int) -> None:
-        """Copy one page of KV memory over all layers."""
+        """Copy one page of KV memory over all layers, those of the draft program too."""
 
     def copy_state(self, source: int, target: int) -> None:
         """Copy one slot's recurrent state over all layers, as it is at its last known row; staged rows are left behind.
@@ -78,11 +101,17 @@ class Backend(Protocol):
 
     name: str
 
-    def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:
-        """Return what `compile` would hold, from the plan alone."""
+    def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
+        """Return what `compile` would hold, from the plans alone."""
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> Executable:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> Executable:
         """Load and arrange weights, reserve memory, return the runnable program.
+
+        Args:
+            plan: The trunk.
+            file: Where the weights are; not read any more afterwards.
+            limits: Sizes, of both programs.
+            draft: The draft program, if it is to run; tensors that both read are loaded once.
 
         Raises:
             UnsupportedError: A tensor's type cannot be run.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
 from outpace.backends.backend import Limits, MemoryPlan
@@ -12,6 +15,7 @@ from outpace.gguf.file import GGUFFile
 from outpace.gguf.quants import dequantize
 from outpace.gguf.weights import WeightRef
 from outpace.graph.cost import state_spec
+from outpace.graph.passes import kv_only
 from outpace.graph.plan import Plan
 from outpace.graph.replay import Replay
 from outpace.graph.step import PAGE, Segment, Step, StepResult
@@ -20,6 +24,7 @@ __all__ = [
     "KV_ROUNDING",
     "PagedKV",
     "ReferenceBackend",
+    "ReferenceDraft",
     "ReferenceExecutable",
     "ReferenceOps",
     "Tensors",
@@ -47,12 +52,19 @@ class Tensors:
 class ReferenceExecutable:
     """A plan played back over `ReferenceOps`; see `backend.Executable`."""
 
-    def __init__(self, plan: Plan, tensors: Tensors, limits: Limits) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Tensors,
+        limits: Limits,
+        draft: ReferenceDraft | None = None,
+        cache: PagedKV | None = None,
+    ) -> None:
         n_vocab = plan.nodes[plan.outputs["logits"]].shape[-1] if "logits" in plan.outputs else 0
         assert isinstance(n_vocab, int)
-        self.n_vocab, self.limits = n_vocab, limits
+        self.n_vocab, self.limits, self.draft = n_vocab, limits, draft
         self._replay, self._tensors = Replay(plan), tensors
-        self._cache = PagedKV(limits.n_pages, limits.kv_type)
+        self.cache = cache or PagedKV(limits.n_pages, limits.kv_type)
         self._is_recurrent = bool(state_spec(plan).recurrent)
         self._state = RecurrentState(limits.n_slots, limits.max_draft)
 
@@ -63,13 +75,15 @@ class ReferenceExecutable:
         assert len(step.wanted) <= self.limits.max_wanted, f"{len(step.wanted)} wanted rows"
         if self._is_recurrent:
             self._state.begin(step.segments)
-        ops = ReferenceOps(step, self._tensors, self._cache, self._state)
+        ops = ReferenceOps(step, self._tensors, self.cache, self._state)
         self._replay(ops)
         return StepResult(ops.outputs.get("logits", np.empty((0, 0), np.float32)), ops.outputs.get("hidden"))
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of KV memory over all layers."""
-        self._cache.copy_page(source, target)
+        self.cache.copy_page(source, target)
+        if self.draft is not None:
+            self.draft.copy_page(source, target)
 
     def copy_state(self, source: int, target: int) -> None:
         """Copy one slot's recurrent state; see `backend.Executable`."""
@@ -77,29 +91,69 @@ class ReferenceExecutable:
             self._state.copy(source, target)
 
 
+class ReferenceDraft:
+    """A draft program on numpy; see `backend.DraftExecutable`."""
+
+    def __init__(self, plan: Plan, tensors: Tensors, limits: Limits) -> None:
+        self._whole = ReferenceExecutable(plan, tensors, limits)
+        self._catching_up = ReferenceExecutable(kv_only(plan), tensors, limits, cache=self._whole.cache)
+        self.n_vocab, self.limits = self._whole.n_vocab, limits
+
+    def run(self, step: Step) -> StepResult:
+        """Run one step; see `backend.DraftExecutable`."""
+        assert len(step.exported or step.wanted) <= self.limits.max_wanted, f"{len(step.exported)} exported rows"
+        return self._whole.run(step)
+
+    def catch_up(self, step: Step) -> None:
+        """Stage keys and values; see `backend.DraftExecutable`."""
+        assert not len(step.wanted) and not len(step.exported), "catching up computes no row"
+        self._catching_up.run(step)
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy one page of the draft program's cache."""
+        self._whole.copy_page(source, target)
+
+
 class ReferenceBackend:
     """Runs plans on numpy; see `backend.Backend`. For tests and for reading, not for speed."""
 
     name = "reference"
 
-    def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:
+    def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold: everything is float32, the KV cache too."""
-        spec = state_spec(plan)
-        kv_values = sum(2 * each.n_kv_heads * each.head_dim for each in spec.kv)
-        widest = max(int(np.prod([n for n in node.shape if isinstance(n, int)])) for node in plan.nodes)
+        refs = plan.weights()
+        mtp_bytes = 0
+        if draft is not None:
+            own = [ref for name, ref in draft.weights().items() if name not in refs]
+            mtp_bytes = _weights_bytes(own) + _kv_bytes(draft, limits) + _workspace_bytes(draft, limits)
         return MemoryPlan(
-            weights_bytes=4 * sum(int(np.prod(ref.shape)) for ref in plan.weights().values()),
-            kv_bytes=4 * limits.n_pages * PAGE * kv_values,
-            state_bytes=limits.n_slots * spec.slot_bytes(limits.max_draft),
-            workspace_bytes=4 * limits.max_rows * widest,
+            weights_bytes=_weights_bytes(refs.values()),
+            kv_bytes=_kv_bytes(plan, limits),
+            state_bytes=limits.n_slots * state_spec(plan).slot_bytes(limits.max_draft),
+            workspace_bytes=_workspace_bytes(plan, limits),
+            mtp_bytes=mtp_bytes,
         )
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> ReferenceExecutable:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> ReferenceExecutable:
         """Dequantise every weight and return the runnable program; see `backend.Backend`."""
         tensors = Tensors(file)
-        for ref in plan.weights().values():
-            tensors(ref)
-        return ReferenceExecutable(plan, tensors, limits)
+        for each in (plan, draft):
+            for ref in each.weights().values() if each else ():
+                tensors(ref)
+        return ReferenceExecutable(plan, tensors, limits, ReferenceDraft(draft, tensors, limits) if draft else None)
+
+
+def _weights_bytes(refs: Iterable[WeightRef]) -> int:
+    return 4 * sum(math.prod(ref.shape) for ref in refs)
+
+
+def _kv_bytes(plan: Plan, limits: Limits) -> int:
+    return 4 * limits.n_pages * PAGE * sum(2 * each.n_kv_heads * each.head_dim for each in state_spec(plan).kv)
+
+
+def _workspace_bytes(plan: Plan, limits: Limits) -> int:
+    widest = max(math.prod(n for n in node.shape if isinstance(n, int)) for node in plan.nodes)
+    return 4 * limits.max_rows * widest
 
 
 def alone(file: GGUFFile, tokens: list[int], kv_type: str = "f32") -> ReferenceOps:

@@ -26,14 +26,14 @@ class Backend(CpuBackend):
 
     meanwhile: tuple[str, ...] = ()
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> CpuExecutable:
         """Compile as the CPU's backend does."""
         for module in self.meanwhile:
             threading.Thread(target=import_module, args=(module,), daemon=True).start()
         converted = list(self.converted(plan).values())
         for change in dict.fromkeys(converted):
             note(f"{converted.count(change)} tensors have a type without a kernel and are converted: {change}")
-        return super().compile(plan, file, limits)
+        return super().compile(plan, file, limits, draft)
 
 
 def load(model: str, *, uses_template: bool = False, **options: Any) -> LLM:

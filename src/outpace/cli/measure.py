@@ -165,9 +165,9 @@ class KnownBackend:
         self.memory = backend.memory
         self.executable: CpuExecutable | None = None
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> CpuExecutable:
         """Compile as the CPU's backend does."""
-        self.executable = self._backend.compile(plan, file, limits)
+        self.executable = self._backend.compile(plan, file, limits, draft)
         return self.executable
 
 

@@ -35,6 +35,8 @@ class Segment(NamedTuple):
         n_draft: How many of the last rows are guesses. They leave the recurrent state as it is and are staged instead.
         n_pending: How many of the rows that the slot's step before staged were accepted: its state takes in the first
             so many of them before this segment's own rows. start counts them.
+        first: Attention begins at this position, a multiple of CHUNK and at most start; what lies before it need not
+            have been written.
     """
 
     start: int
@@ -43,6 +45,7 @@ class Segment(NamedTuple):
     slot: int = 0
     n_draft: int = 0
     n_pending: int = 0
+    first: int = 0
 
 
 class Step(NamedTuple):

@@ -18,7 +18,7 @@ from outpace.backends.reference import (
 from outpace.errors import UnsupportedError
 from outpace.gguf.file import open_gguf
 from outpace.gguf.weights import Weights
-from outpace.graph.step import PAGE, Segment, Step
+from outpace.graph.step import CHUNK, PAGE, Segment, Step
 from outpace.models import load_plan
 
 N = 150
@@ -108,6 +108,28 @@ def test_a_copied_page_reads_like_its_source(path, whole):
     run(executable, TOKENS[:PAGE])
     executable.copy_page(int(PAGES[0]), 0)
     assert np.array_equal(run(executable, TOKENS[PAGE:], PAGE, np.array([0, 3, 4], np.int32)), whole[PAGE:])
+
+
+def test_attention_that_begins_later_never_reads_what_lies_before(path, whole):
+    """As if the text had no past: a layer that saw the whole text differs, the first one's keys and values do not."""
+    n, pages = 40, np.arange(5, dtype=np.int32)
+
+    def at(begin: int, rows: int, segment_first: int, executable: ReferenceExecutable) -> np.ndarray:
+        segment = Segment(begin, rows, pages, first=segment_first)
+        return executable.run(Step(TOKENS[:rows], [segment], range(rows))).logits.copy()
+
+    fresh = compiled(path)
+    later = at(CHUNK, n, CHUNK, fresh)
+    assert not np.isnan(later).any()
+    used = compiled(path)
+    at(0, 60, 0, used)
+    assert np.array_equal(at(CHUNK, n, CHUNK, used), later)
+    # Rotary positions count from the front, but only their differences matter.
+    np.testing.assert_allclose(later, whole[:n], rtol=1e-3, atol=1e-3)
+    with pytest.raises(AssertionError, match="attention from 64 on"):
+        at(CHUNK, 1, 64, fresh)
+    with pytest.raises(AssertionError, match="attention from 512 on"):
+        at(CHUNK, 1, 512, fresh)
 
 
 def test_memory_nobody_wrote_shows(path):

@@ -49,8 +49,9 @@ class CpuBackend:
         self._progress = progress
         self._last: Layout | None = None
 
-    def memory(self, plan: Plan, limits: Limits) -> MemoryPlan:
+    def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold; reads no tensor."""
+        _refuse(draft)
         layout = self._lower(plan, limits)
         kv_type = KV_TYPES[limits.kv_type]
         page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.kv)
@@ -69,8 +70,9 @@ class CpuBackend:
                 found[ref.name] = f"{ref.type.name} -> {weights.kernel_type(ref).type.name}"
         return found
 
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits) -> CpuExecutable:
+    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> CpuExecutable:
         """Pack the weights and return the runnable program; see `backend.Backend`."""
+        _refuse(draft)
         layout = self._lower(plan, limits)
         return CpuExecutable(layout, file, _native.Pool(self.threads), self.tier, self._progress)
 
@@ -79,3 +81,8 @@ class CpuBackend:
         if self._last is None or self._last.plan is not plan or self._last.limits != limits:
             self._last = lower(plan, limits, self.threads)
         return self._last
+
+
+def _refuse(draft: Plan | None) -> None:
+    if draft is not None:
+        raise UnsupportedError("program", draft.program, ("trunk",))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outpace import _native
-from outpace.backends.backend import Limits
+from outpace.backends.backend import DraftExecutable, Limits
 from outpace.backends.cpu import weights
 from outpace.backends.cpu.layout import Instruction, Layout, tensors
 from outpace.gguf.file import GGUFFile
@@ -31,6 +31,8 @@ class CpuExecutable:
 
     State: the pages and the workspace, changed by `run`. One caller at a time.
     """
+
+    draft: DraftExecutable | None = None
 
     def __init__(
         self, layout: Layout, file: GGUFFile, pool: _native.Pool, tier: str, progress: Progress | None = None

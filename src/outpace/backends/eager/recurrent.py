@@ -52,7 +52,7 @@ class RecurrentState:
         """Check that a step goes on where its slots stopped, and note where it will leave them."""
         slots = [segment.slot for segment in segments]
         assert len(set(slots)) == len(slots), f"two segments share a slot: {slots}"
-        for start, n_rows, _, slot, n_draft, n_pending in segments:
+        for start, n_rows, _, slot, n_draft, n_pending, _ in segments:
             assert 0 <= n_draft <= min(n_rows, self._max_draft), f"{n_draft} guesses, room for {self._max_draft}"
             if start == 0:
                 assert n_pending == 0, "a new sequence has nothing pending"

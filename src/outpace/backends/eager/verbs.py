@@ -110,10 +110,11 @@ class ReferenceOps:
         out = np.empty_like(grouped)
         rows = self._rows.of(len(q))
         for span in self._rows.spans:
-            keys, values = self._cache.read(layer, span.places)
+            begin = span.segment.first
+            keys, values = self._cache.read(layer, span.places[begin:])
             keys, values = keys.transpose(1, 2, 0), values.transpose(1, 0, 2)  # [G, K, C], [G, C, K]
             for i in np.flatnonzero((rows >= span.first) & (rows < span.first + span.n_rows)):
-                end = span.start + int(rows[i]) - span.first + 1
+                end = span.start + int(rows[i]) - span.first + 1 - begin
                 scores = grouped[i] @ keys[..., :end]  # [G, H / G, end]
                 scores -= scores.max(axis=-1, keepdims=True)
                 weights = np.exp(scores, out=scores)
