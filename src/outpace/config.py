@@ -9,7 +9,10 @@ from typing import Any
 from outpace.errors import ConfigError, nearest
 
 KV_TYPES = ("f16", "q8_0")
-SPEC_TYPES = ("auto", "none", "suffix")
+SPEC_TYPES = ("auto", "none", "suffix", "mtp", "suffix+mtp")
+
+# llama.cpp's names for kinds of drafting that are the same idea.
+SPEC_ALIASES = {"draft-mtp": "mtp", "ngram-simple": "suffix", "ngram-map-k": "suffix", "ngram-mod": "suffix"}
 MOST_DRAFTED = 64
 MOST_PARALLEL = 1024
 MOST_THREADS = 1024
@@ -25,7 +28,8 @@ class RunConfig:
         threads: Number of threads; None to choose from OUTPACE_THREADS or the CPU.
         kv_type: How keys and values are kept: `f16` or `q8_0`.
         spec_type: Who drafts: `auto` takes what the model and the text offer, `none` decodes plainly, `suffix` copies
-            what followed the same tokens earlier.
+            what followed the same tokens earlier, `mtp` is the model's own multi-token-prediction head, and
+            `suffix+mtp` whichever of both promises more. Some of llama.cpp's names are taken too (`draft-mtp`).
         spec_draft_n_max: Most tokens drafted in a round. 0 drafts nothing.
         spec_draft_n_min: Rounds that would draft fewer tokens than this draft nothing.
         spec_draft_p_min: Drafting stops at a token whose estimated chance of being right is below this.
@@ -47,6 +51,7 @@ class RunConfig:
         if self.threads is not None:
             _whole("threads", self.threads, 1, MOST_THREADS)
         _one_of("kv_type", self.kv_type, KV_TYPES)
+        object.__setattr__(self, "spec_type", SPEC_ALIASES.get(self.spec_type, self.spec_type))
         _one_of("spec_type", self.spec_type, SPEC_TYPES)
         _whole("spec_draft_n_max", self.spec_draft_n_max, 0, MOST_DRAFTED)
         _whole("spec_draft_n_min", self.spec_draft_n_min, 0, MOST_DRAFTED)

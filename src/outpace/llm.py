@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 import numpy as np
 
 from outpace import env
-from outpace.config import RunConfig
+from outpace.config import SPEC_ALIASES, SPEC_TYPES, RunConfig
 from outpace.engine.engine import Engine
 from outpace.engine.output import Output
 from outpace.engine.resolve import Settings, resolve
@@ -27,7 +27,19 @@ from outpace.graph.cost import state_spec
 from outpace.graph.step import Segment, Step
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
-from outpace.speculate import AutoDepth, Drafter, FixedDepth, NoDrafter, Policy, StepCosts, SuffixDrafter, measure
+from outpace.speculate import (
+    AutoDepth,
+    Drafter,
+    FixedDepth,
+    Head,
+    HeadState,
+    MtpDrafter,
+    NoDrafter,
+    Policy,
+    StepCosts,
+    SuffixDrafter,
+    measure,
+)
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Backend, Executable
@@ -38,8 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-
-DRAFTERS: dict[str, Callable[[], Drafter]] = {"none": NoDrafter, "suffix": SuffixDrafter}
 
 
 class LLM:
@@ -89,15 +99,29 @@ class LLM:
         # The one that told the memory compiles too: it has lowered the plan.
         made = cache(backend or _cpu(environment.tier, progress))
         self.settings: Settings = resolve(
-            config, found.plan, found.config.n_ctx_train, made, environment_threads=environment.threads
+            config,
+            found.plan,
+            found.config.n_ctx_train,
+            made,
+            draft=found.draft,
+            environment_threads=environment.threads,
         )
         self._n_ctx_train = found.config.n_ctx_train
         # The tokenizer is built while the weights are arranged.
         self._text = _Later(lambda: self._read_tokenizer())
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
-        self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits)
-        self._engine = Engine(self._executable, policy or self._policy(config, found.plan), self.settings.parallel)
+        draft = found.draft if self.settings.drafter.endswith("mtp") else None
+        self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
+        program = self._executable.draft
+        self._head = Head(program, found.config.d_model, program.limits.max_rows) if program else None
+        self._engine = Engine(
+            self._executable,
+            policy or self._policy(config, found.plan),
+            self.settings.parallel,
+            head=self._head,
+            is_recurrent=bool(state_spec(found.plan).recurrent),
+        )
         self._text()
         self.load_s = perf_counter() - began
 
@@ -171,7 +195,8 @@ class LLM:
             max_tokens: Most tokens to write; None for as many as the context holds.
             stop: Text, or several, that ends the answer and is not part of it.
             ignore_eos: Go on past the tokens that end a text.
-            drafter: Who drafts this time: `none` or `suffix`; None for whom the settings say. Changes no token.
+            drafter: Who drafts this time, by the names of `RunConfig.spec_type`; None for whom the settings say.
+                Changes no token.
             on_prompt: Called with tokens done and tokens in all while a prompt is read.
             sampling: Fields of `SamplingParams`, in place of `params`.
 
@@ -188,14 +213,12 @@ class LLM:
             raise RequestError(
                 f"one of prompt, prompt_tokens and messages is needed; found {', '.join(given) or 'none'}"
             )
-        if drafter is not None and drafter not in DRAFTERS:
-            raise ConfigError("drafter", drafter, f"one of {', '.join(DRAFTERS)}{nearest(drafter, DRAFTERS)}")
+        who = self._drafter_named(drafter)
         chosen = _sampling(params, sampling)
         prompts, is_many = self._encode(prompt, prompt_tokens, messages, template or {})
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         requests = [Request(tuple(each), chosen, max_tokens, stops, ignore_eos) for each in prompts]
-        make_drafter = DRAFTERS[drafter or self.settings.drafter]
-        sequences = [self._sequence(each, make_drafter()) for each in requests]
+        sequences = [self._sequence(each, self._drafter(who, len(each.tokens))) for each in requests]
         return Stream(self._engine, sequences, self.load_s, is_many, on_prompt)
 
     def close(self) -> None:
@@ -248,6 +271,25 @@ class LLM:
             notes = (f"max_tokens {request.max_tokens} lowered to {most - n}: the context holds {context} tokens",)
         sampler = Sampler(request.sampling, n_vocab)
         return Sequence(request, sampler, drafter, self._output(request), most), notes
+
+    def _drafter_named(self, asked: str | None) -> str:
+        """Return who drafts where `asked` is asked for."""
+        if asked is None or asked == "auto":
+            return self.settings.drafter
+        name = SPEC_ALIASES.get(asked, asked)
+        if name not in SPEC_TYPES:
+            raise ConfigError("drafter", asked, f"one of {', '.join(SPEC_TYPES)}{nearest(asked, SPEC_TYPES)}")
+        if name.endswith("mtp") and self._head is None:
+            raise ConfigError("drafter", asked, "one that was loaded: the model runs without its head, or has none")
+        if name != "none" and self.settings.drafter == "none":
+            raise ConfigError("drafter", asked, "none: the model was loaded to draft nothing (spec_type none)")
+        return name
+
+    def _drafter(self, name: str, n_prompt: int) -> Drafter:
+        copier = SuffixDrafter() if name.startswith("suffix") else None
+        if name.endswith("mtp") and self._head is not None:
+            return MtpDrafter(HeadState(n_prompt, self._head.width), copier)
+        return copier or NoDrafter()
 
     def _output(self, request: Request) -> Output:
         tokenizer = self._text()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from outpace.engine.memory import Memory
-from outpace.engine.runner import Runner
+from outpace.engine.runner import Runner, n_exported
 from outpace.engine.scheduler import Scheduler, Turn
 from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
-from outpace.graph.step import PAGE
+from outpace.graph.step import PAGE, StepResult
 from outpace.speculate.drafter import NOTHING, Draft, draft_of
+from outpace.speculate.mtp import MOST_ALONG, Ask, Head
 from outpace.speculate.policy import Policy
 
 if TYPE_CHECKING:
@@ -29,15 +27,40 @@ class Engine:
     State: the scheduler's queues, the memory's pages, the policy's record. One thread at a time.
     """
 
-    def __init__(self, executable: Executable, policy: Policy, max_running: int, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        executable: Executable,
+        policy: Policy,
+        max_running: int,
+        max_rows: int | None = None,
+        *,
+        head: Head | None = None,
+        is_recurrent: bool = False,
+    ) -> None:
+        """Take what runs the trunk, who decides on drafts, and the model's own head if it drafts.
+
+        Args:
+            executable: The trunk; has a slot for each of `max_running` sequences.
+            policy: Decides how much is drafted and verified.
+            max_running: Most sequences in a step.
+            max_rows: Most rows in a step, if fewer than the executable takes.
+            head: Drafts for sequences that have a `HeadState`.
+            is_recurrent: Whether sequences carry recurrent states.
+        """
         limits = executable.limits
         assert max_running <= limits.max_wanted, "every sequence may want a row"
         self.max_rows = min(limits.max_rows, max_rows or limits.max_rows)
         self.max_wanted = limits.max_wanted
-        self.memory = Memory(limits.n_pages)
+        self.memory = Memory(limits.n_pages, is_shared=not is_recurrent)
         self.scheduler = Scheduler(self.memory, self.max_rows, max_running)
-        self.runner = Runner(executable)
+        self.runner = Runner(executable, exports=head is not None)
         self.policy = policy
+        self.head = head
+
+    @property
+    def _head_s(self) -> float:
+        """Seconds that drafting has taken of this step."""
+        return 0.0 if self.head is None else self.head.seconds
 
     @property
     def has_work(self) -> bool:
@@ -62,14 +85,17 @@ class Engine:
             return feeds
         result = self.runner.forward(feeds)
         now = perf_counter()
-        first = row = 0
+        first = row = shown = 0
         for feed in feeds:
             sequence, known, draft, is_wanted = feed
             guesses = draft.tokens
             kept = sequence.accept(guesses, result, row) if is_wanted else None
             n = self._write(feed, kept, now)
+            if self.head is not None:
+                shown += self._show(self.head, feed, result, shown, n)
+            sequence.n_pending = n - len(known)
             self.memory.commit(sequence, n)
-            self._observe(sequence, None if result.hidden is None else result.hidden[first : first + n])
+            self._observe(sequence)
             if not sequence.started_s:
                 sequence.started_s = began
             if sequence.finish_reason is not None:
@@ -78,7 +104,7 @@ class Engine:
             row += is_wanted + len(guesses)
         if row == first:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt.
-            self.policy.timed(row, row - len(feeds), now - began)
+            self.policy.timed(row, row - len(feeds), now - began - self._head_s)
         return feeds
 
     def _propose(self, turns: list[Turn]) -> list[Feed]:
@@ -102,7 +128,29 @@ class Engine:
                 draft = sequence.drafter.propose(tokens, most if most < self.policy.n_max else self.policy.n_max)
                 has_drafts = has_drafts or draft is not NOTHING
             feeds.append((sequence, known, draft, is_last))
+        if self.head is not None:
+            has_drafts = self._ahead(self.head, feeds, n_rows, room) or has_drafts
         return self._cut(feeds, n_rows, room) if has_drafts else feeds
+
+    def _ahead(self, head: Head, feeds: list[Feed], n_rows: int, room: int) -> bool:
+        """Let the head draft where that promises more; return whether it did."""
+        head.seconds = 0.0
+        decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
+        is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
+        if not any(is_ready):
+            return False
+        depths = self.policy.ahead([feeds[i][2] for i in decoding], is_ready, n_rows, room)
+        asks: list[tuple[int, Ask]] = []
+        for i, depth in zip(decoding, depths, strict=True):
+            sequence = feeds[i][0]
+            n = self._fits(sequence, min(depth, sequence.most_tokens - len(sequence.tokens) - 1))
+            if n > 0 and sequence.head is not None:
+                asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
+        if asks:
+            drafts = head.draft([ask for _, ask in asks], self.policy.goes_on, self.policy.drafted)
+            for (i, _), draft in zip(asks, drafts, strict=True):
+                feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
+        return bool(asks)
 
     def _cut(self, feeds: list[Feed], n_rows: int, room: int) -> list[Feed]:
         """Return the feeds with as much of each draft as is worth its time, and as there is memory for."""
@@ -119,13 +167,18 @@ class Engine:
 
     def _fitting(self, sequence: Sequence, draft: Draft, n: int) -> Draft:
         """Return the first n guesses, or as many as there is memory for without taking anyone's."""
-        length = len(sequence.tokens)
-        if n and length + n > sequence.n_pages * PAGE:
-            n = min(n, (sequence.n_pages + self.memory.n_available) * PAGE - length)
-            self.memory.grow(sequence, length + n)
+        n = self._fits(sequence, n)
         if n == len(draft.tokens):
             return draft
-        return draft_of((draft.tokens[:n], draft.confidence[:n])) if n > 0 else NOTHING
+        return draft_of((draft.tokens[:n], draft.confidence[:n], draft.source)) if n > 0 else NOTHING
+
+    def _fits(self, sequence: Sequence, n: int) -> int:
+        """Make room for n guesses, or as many as there is memory for; return how many."""
+        length = len(sequence.tokens)
+        if n > 0 and length + n > sequence.n_pages * PAGE:
+            n = min(n, (sequence.n_pages + self.memory.n_available) * PAGE - length)
+            self.memory.grow(sequence, length + n)
+        return n
 
     def _write(self, feed: Feed, kept: tuple[int, int] | None, now: float) -> int:
         """Append the tokens that were chosen, up to the one that ends the text; return how many rows stay."""
@@ -148,7 +201,7 @@ class Engine:
             for guess in draft.tokens[:n_kept]:
                 n += 1
                 tokens.append(guess)
-                sources.append(sequence.drafter.name)
+                sources.append(draft.source or sequence.drafter.name)
                 if push(guess):
                     self._end(sequence, "stop", now)
                     return n
@@ -160,12 +213,28 @@ class Engine:
             self._end(sequence, "length", now)
         return n
 
-    def _observe(self, sequence: Sequence, hidden: NDArray[np.float32] | None) -> None:
+    def _show(self, head: Head, feed: Feed, result: StepResult, at: int, n: int) -> int:
+        """Show the head the hidden states of the first n rows; return how many rows the step exported of this feed."""
+        sequence, known, draft, is_wanted = feed
+        n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
+        exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
+        if state is None or result.hidden is None or sequence.finish_reason is not None:
+            return exported
+        # What is wanted may be exported before it is of use.
+        skipped = max(n_rows - exported, state.hidden_from - n_cached)
+        if skipped < n:
+            begin = at + skipped - (n_rows - exported)
+            state.learn(n_cached + skipped, result.hidden[begin : begin + n - skipped])
+            if len(known) > MOST_ALONG:
+                head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
+        return exported
+
+    def _observe(self, sequence: Sequence) -> None:
         """Show the drafter what was committed, each token once (a recomputed one is no news)."""
         fresh = sequence.tokens[sequence.n_observed : sequence.n_cached]
         if fresh:
             sequence.n_observed = sequence.n_cached
-            sequence.drafter.observe(fresh, None if hidden is None else hidden[-len(fresh) :])
+            sequence.drafter.observe(fresh)
 
     def _end(self, sequence: Sequence, reason: FinishReason, now: float) -> None:
         sequence.finish_reason, sequence.ended_s = reason, now

@@ -23,11 +23,13 @@ class Memory:
 
     A page is free (holds nothing), held (by one sequence or, if full, by several), or idle: full, held by nobody,
     kept for a sequence that begins with the same text until its room is needed. Idle pages go least recently used
-    first. Only positions that are never written again are shared: pages full of committed tokens.
+    first. Only positions that are never written again are shared: pages full of committed tokens. Where sequences carry
+    recurrent states as well, pages alone are no use to another, and nothing is shared.
     """
 
-    def __init__(self, n_pages: int) -> None:
+    def __init__(self, n_pages: int, *, is_shared: bool = True) -> None:
         self.n_pages = n_pages
+        self._is_shared = is_shared
         self._free = list(range(n_pages - 1, -1, -1))
         self._idle: OrderedDict[int, None] = OrderedDict()
         self._holders = [0] * n_pages
@@ -63,6 +65,8 @@ class Memory:
 
         At least its last token is left to be computed, for the logits.
         """
+        if not self._is_shared:
+            return
         tokens = sequence.tokens
         while sequence.n_cached == sequence.n_pages * PAGE and sequence.n_cached + PAGE < len(tokens):
             start = sequence.n_cached
@@ -80,14 +84,14 @@ class Memory:
     def commit(self, sequence: Sequence, n: int) -> None:
         """Keep `n` more positions of a sequence; pages they fill can be shared from now on."""
         sequence.n_cached += n
-        while (sequence.n_full + 1) * PAGE <= sequence.n_cached:
+        while self._is_shared and (sequence.n_full + 1) * PAGE <= sequence.n_cached:
             self._fill(sequence)
 
     def drop(self, sequence: Sequence) -> None:
         """Take all pages from a sequence; full ones become idle, the end of the text going first."""
         for i in range(sequence.n_pages - 1, -1, -1):
             self._release(int(sequence.pages[i]))
-        sequence.n_pages = sequence.n_full = sequence.content = sequence.n_cached = 0
+        sequence.n_pages = sequence.n_full = sequence.content = sequence.n_cached = sequence.n_pending = 0
 
     def _fill(self, sequence: Sequence) -> None:
         i = sequence.n_full

@@ -36,7 +36,7 @@ class Settings:
         context: Most tokens of a sequence.
         parallel: Most sequences at a time.
         threads: Threads that compute.
-        drafter: Who drafts: `none` or `suffix`.
+        drafter: Who drafts: `none`, `suffix`, `mtp` or `suffix+mtp`.
         limits: Sizes of the executable.
         memory: Bytes the run will hold.
         reasons: Why each setting is what it is, by name.
@@ -57,6 +57,7 @@ def resolve(
     n_ctx_train: int,
     backend: Callable[[int], Backend],
     *,
+    draft: Plan | None = None,
     environment_threads: int | None = None,
     available_bytes: int | None = None,
 ) -> Settings:
@@ -67,20 +68,30 @@ def resolve(
         plan: The trunk.
         n_ctx_train: Longest context the model was trained for.
         backend: Makes the backend for a number of threads.
+        draft: The draft program, where the file has one.
         environment_threads: What the environment asks for.
         available_bytes: Memory that may be used; None to ask the machine.
 
     Raises:
-        ConfigError: The context asked for is longer than the model was trained for.
+        ConfigError: The context asked for is longer than the model was trained for, or a head is asked for and the
+            file has none.
         ResourceError: What was asked for does not fit; says the largest context that does.
     """
     reasons: dict[str, str] = {}
     threads = settle_threads(config.threads, environment_threads, reasons)
-    drafter = _drafter(config, reasons)
+    drafter = _drafter(config, draft is not None, reasons)
+    head = draft if drafter.endswith("mtp") else None
     if config.context is not None and config.context > n_ctx_train:
         raise ConfigError("context", config.context, f"at most {n_ctx_train}, what the model was trained for")
     wanted = config.parallel * (1 + (config.spec_draft_n_max if drafter != "none" else 0))
-    limits = Limits(MAX_ROWS, max(config.parallel, min(wanted, MAX_WANTED)), 0, config.kv_type)
+    limits = Limits(
+        MAX_ROWS,
+        max(config.parallel, min(wanted, MAX_WANTED)),
+        0,
+        config.kv_type,
+        n_slots=config.parallel,
+        max_draft=config.spec_draft_n_max if drafter != "none" else 0,
+    )
     reasons["kv_type"] = "as asked for" if config.kv_type != "f16" else "the default: exact to half precision"
     reasons["max_rows"] = f"prompts are read {MAX_ROWS} tokens at a time"
     made = backend(threads)
@@ -89,7 +100,7 @@ def resolve(
     def memory(context: int, n_sequences: int) -> tuple[Limits, MemoryPlan]:
         sized = replace(limits, n_pages=pages_for(context) * n_sequences)
         sized = replace(sized, max_rows=max(min(MAX_ROWS, pages_for(context) * PAGE), limits.max_wanted))
-        return sized, made.memory(plan, sized)
+        return sized, made.memory(plan, sized, head)
 
     context = config.context or min(n_ctx_train, DEFAULT_CONTEXT)
     reasons["context"] = _context_reason(config.context, n_ctx_train)
@@ -112,7 +123,7 @@ def resolve(
             )
             if fitting and config.kv_type == "f16":
                 other = replace(limits, n_pages=pages_for(context), kv_type="q8_0")
-                if made.memory(plan, other).total_bytes <= available:
+                if made.memory(plan, other, head).total_bytes <= available:
                     fits += ", and so does this one with kv_type q8_0"
             raise ResourceError(f"a context of {context}", needed.total_bytes, available, fits)
         context = fitting
@@ -170,12 +181,18 @@ def _context_reason(asked: int | None, n_ctx_train: int) -> str:
     return f"the default; the model was trained for {n_ctx_train}"
 
 
-def _drafter(config: RunConfig, reasons: dict[str, str]) -> str:
+def _drafter(config: RunConfig, has_head: bool, reasons: dict[str, str]) -> str:
+    reasons["drafter"] = "as asked for"
     if config.spec_type == "none" or config.spec_draft_n_max == 0:
-        reasons["drafter"] = "as asked for"
         return "none"
-    asked = config.spec_type == "suffix"
-    reasons["drafter"] = "as asked for" if asked else "costs nothing where the text does not repeat"
+    if config.spec_type.endswith("mtp") and not has_head:
+        raise ConfigError("spec_type", config.spec_type, "another, for the file has no multi-token-prediction layer")
+    if config.spec_type != "auto":
+        return config.spec_type
+    if has_head:
+        reasons["drafter"] = "the file has a multi-token-prediction layer; copies are taken where they promise more"
+        return "suffix+mtp"
+    reasons["drafter"] = "costs nothing where the text does not repeat"
     return "suffix"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outpace.engine.sequence import Feed
+from outpace.engine.sequence import Feed, Sequence
 from outpace.graph.step import Segment, Step, StepResult
 from outpace.speculate.drafter import NOTHING
 
@@ -15,23 +15,35 @@ if TYPE_CHECKING:
 _tuple = tuple.__new__
 
 
+def n_exported(sequence: Sequence, n_known: int, n_draft: int, is_wanted: bool) -> int:
+    """Return how many of a feed's last rows give their hidden states: those its head can use, and all wanted ones."""
+    n = 1 + n_draft if is_wanted else 0
+    if sequence.head is None:
+        return n
+    return max(n, min(n_known + n_draft, sequence.n_cached + n_known + n_draft - sequence.head.hidden_from))
+
+
 class Runner:
     """Runs feeds on an executable."""
 
-    def __init__(self, executable: Executable) -> None:
+    def __init__(self, executable: Executable, *, exports: bool = False) -> None:
+        """Take what runs the trunk; `exports`: hidden states are asked for too."""
         self.executable = executable
         self._run = executable.run
+        self._exports = exports
 
     def forward(self, feeds: list[Feed]) -> StepResult:
         """Stage every feed's known and drafted tokens.
 
         Returns:
             Logits [W, V]: for each feed that wants any, in order, the row of its last known token and those of its
-            draft; valid until the next step.
+            draft; hidden states [X, D] of each feed whose sequence has a head, from its `hidden_from` on. Valid until
+            the next step.
         """
         tokens: list[int] = []
         segments: list[Segment] = []
         wanted: list[int] = []
+        exported: list[int] = []
         for sequence, known, draft, is_wanted in feeds:
             first = len(tokens)
             tokens += known
@@ -41,6 +53,9 @@ class Runner:
             if draft is not NOTHING:
                 tokens += draft.tokens
                 wanted += range(last + 1, len(tokens))
-            rows = sequence.n_cached, len(tokens) - first, sequence.pages, 0, 0, 0
+            n_cached, end = sequence.n_cached, len(tokens)
+            rows = n_cached, end - first, sequence.pages, sequence.slot, end - 1 - last, sequence.n_pending, 0
             segments.append(_tuple(Segment, rows))
-        return self._run(_tuple(Step, (tokens, segments, wanted, (), None)))
+            if self._exports:
+                exported += range(end - n_exported(sequence, len(known), end - 1 - last, is_wanted), end)
+        return self._run(_tuple(Step, (tokens, segments, wanted, exported, None)))

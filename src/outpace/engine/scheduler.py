@@ -29,6 +29,7 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.n_preempted = 0
+        self._slots = list(range(max_running))
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the line."""
@@ -38,6 +39,7 @@ class Scheduler:
         """Take a sequence out and its pages back, wherever it is."""
         if sequence in self.running:
             self.running.remove(sequence)
+            self._slots.append(sequence.slot)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
         self.memory.drop(sequence)
@@ -80,6 +82,7 @@ class Scheduler:
             return False
         while not self.memory.grow(sequence, sequence.n_cached + n_rows):
             last = self.running.pop()
+            self._slots.append(last.slot)
             self.memory.drop(last)
             self.waiting.appendleft(last)
             self.n_preempted += 1
@@ -97,4 +100,5 @@ class Scheduler:
             if self.running and needed + promised > self.memory.n_available:
                 self.memory.drop(sequence)
                 return
+            sequence.slot = self._slots.pop()
             self.running.append(self.waiting.popleft())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from outpace.engine.output import Output
     from outpace.sampling.params import SamplingParams
     from outpace.sampling.sampler import Choice, Sampler
+    from outpace.speculate.mtp import HeadState
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
@@ -58,11 +59,14 @@ class Sequence:
         n_cached: Committed positions: the cache holds tokens[:n_cached].
         pages: Page table, large enough for `most_tokens`; the first `n_pages` entries count.
         n_full: Pages at its front that are full and known to the memory's index; `content` says what is in them.
+        slot: Index of its recurrent state while it runs.
+        n_pending: How many of the guesses staged by its last step were accepted; its next step takes them in.
         n_shared: Positions that were found in the cache instead of being computed.
         sources: For each token of the output the name of the drafter that guessed it, or `PLAIN`.
         choices: For each token of the output its log-probabilities, where they were asked for.
         output: Its text.
-        drafter: List[int] ahead of it; has observed `n_observed` of its tokens.
+        drafter: Who guesses ahead of it; has observed `n_observed` of its tokens.
+        head: What the model's own head knows of it, if it drafts.
         record: How its drafts fared.
         finish_reason: Why it ended; None while it lives.
         started_s, first_s, ended_s: When its first step began, its first token came, and it ended (perf_counter).
@@ -70,7 +74,9 @@ class Sequence:
 
     __slots__ = (
         "_accept",
+        "_chance",
         "_choose",
+        "_guess",
         "_window",
         "choices",
         "content",
@@ -78,17 +84,20 @@ class Sequence:
         "ended_s",
         "finish_reason",
         "first_s",
+        "head",
         "most_tokens",
         "n_cached",
         "n_full",
         "n_observed",
         "n_pages",
+        "n_pending",
         "n_prompt",
         "n_shared",
         "output",
         "pages",
         "record",
         "request",
+        "slot",
         "sources",
         "started_s",
         "tokens",
@@ -102,10 +111,12 @@ class Sequence:
         self.n_cached = 0
         self.pages: PageTable = array("i", bytes(4 * -(-most_tokens // PAGE)))
         self.n_pages = self.n_full = self.content = self.n_shared = 0
+        self.slot = self.n_pending = 0
         self.sources: list[str] = []
         self.choices: list[Choice] = []
         self.output = output
         self.drafter = drafter
+        self.head: HeadState | None = getattr(drafter, "state", None)
         self.n_observed = 0
         self.record = DraftRecord()
         self.finish_reason: FinishReason | None = None
@@ -115,6 +126,7 @@ class Sequence:
         is_recorded = request.sampling.logprobs is not None
         self._choose = self._recorded(sampler) if is_recorded else sampler.choose
         self._accept = None if is_recorded else sampler.accept
+        self._guess, self._chance = sampler.choose, sampler.chance
 
     @property
     def is_decoding(self) -> bool:
@@ -145,6 +157,21 @@ class Sequence:
             return lambda i: choose(logits[first_row + i], position + i)
         recent = self.tokens[-window:]
         return lambda i: choose(logits[first_row + i], position + i, [*recent, *draft[:i]][-window:])
+
+    def guesser(self) -> Callable[[Logits, List[int]], tuple[int, float]]:
+        """Return what `mtp.Ask` asks: from a row of logits and the guesses so far, the next guess and its chance.
+
+        The guess is chosen as the token itself will be, with the noise of its position.
+        """
+        choose, chance, position, window = self._guess, self._chance, len(self.tokens), self._window
+        recent = self.tokens[-window:] if window else []
+
+        def guess(logits: Logits, guesses: List[int]) -> tuple[int, float]:
+            history = [*recent, *guesses][-window:] if window else ()
+            token = choose(logits, position + len(guesses), history)
+            return token, chance(logits, token)
+
+        return guess
 
     def _recorded(self, sampler: Sampler) -> Callable[..., int]:
         """Return a `choose` that keeps each choice's log-probabilities."""

@@ -3,6 +3,7 @@
 from outpace.speculate.accept import Kept, accept
 from outpace.speculate.cost import StepCosts, measure
 from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter
+from outpace.speculate.mtp import Head, HeadState, MtpDrafter
 from outpace.speculate.policy import AutoDepth, FixedDepth, Policy
 from outpace.speculate.suffix import SuffixDrafter
 
@@ -12,7 +13,10 @@ __all__ = [
     "Draft",
     "Drafter",
     "FixedDepth",
+    "Head",
+    "HeadState",
     "Kept",
+    "MtpDrafter",
     "NoDrafter",
     "Policy",
     "StepCosts",

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Draft(NamedTuple):
     """Guesses for the tokens that come next.
@@ -15,10 +12,12 @@ class Draft(NamedTuple):
     Attributes:
         tokens: The guesses, nearest first.
         confidence: For each guess the chance that it is right, given that those before it are.
+        source: Name of who guessed, where that is not the drafter that was asked.
     """
 
     tokens: Sequence[int] = ()
     confidence: Sequence[float] = ()
+    source: str = ""
 
 
 NOTHING = Draft()
@@ -27,8 +26,8 @@ NOTHING = Draft()
 _tuple = tuple.__new__
 
 
-def draft_of(guesses: tuple[Sequence[int], Sequence[float]]) -> Draft:
-    """Return a draft of guesses and the chance of each."""
+def draft_of(guesses: tuple[Sequence[int], Sequence[float], str]) -> Draft:
+    """Return a draft of guesses, the chance of each, and who made them."""
     return _tuple(Draft, guesses)
 
 
@@ -46,12 +45,10 @@ class Drafter(Protocol):
         `tokens` may be ahead of what was observed: the last one is chosen but not yet committed.
         """
 
-    def observe(self, kept: Sequence[int], hidden: NDArray[np.float32] | None = None) -> None:
-        """Learn the truth: the tokens just committed, in order, each exactly once.
+    def observe(self, kept: Sequence[int]) -> None:
+        """Learn the truth: the tokens committed by a step (a chunk of the prompt, or known and accepted ones).
 
-        Args:
-            kept: The tokens committed by a step (a chunk of the prompt, or known and accepted tokens).
-            hidden: The trunk's hidden rows of these tokens [len(kept), D], where the trunk exports them.
+        Each is shown exactly once, in order. What the trunk thought of them goes to `mtp.HeadState.learn`.
         """
 
 
@@ -64,5 +61,5 @@ class NoDrafter:
         """Guess nothing."""
         return NOTHING
 
-    def observe(self, kept: Sequence[int], hidden: NDArray[np.float32] | None = None) -> None:
+    def observe(self, kept: Sequence[int]) -> None:
         """Learn nothing."""

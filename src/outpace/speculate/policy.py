@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from outpace.speculate.calibration import Calibration
 from outpace.speculate.cost import StepCosts
 from outpace.speculate.drafter import Draft
-
-# Classes of confidence: tenths.
-CLASSES = 10
-
-# A drafter's own confidence counts as this many observations of its class; later evidence fades after `MEMORY`.
-TRUST, MEMORY = 6.0, 64.0
+from outpace.speculate.prospect import Prospect
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
 PROBE_SHARE = 0.01
@@ -30,13 +26,6 @@ PLAIN_TAKEN = 4
 MARGIN = 1.02
 
 
-# A token less likely than this to be kept is worth no row on any machine; no deeper one is looked at.
-HOPELESS = 0.05
-
-# No guess counts as surer than this.
-SUREST = 0.999
-
-
 class Policy(Protocol):
     """Decides each round how many tokens of each sequence's draft are verified."""
 
@@ -50,6 +39,22 @@ class Policy(Protocol):
             n_rows: Rows of the step without any draft.
             room: Most rows that may be added.
         """
+
+    def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:
+        """Return how many tokens the model's own head may draft for each sequence, in place of the draft it has.
+
+        Args:
+            drafts: As for `choose`.
+            is_ready: Whether the head can draft for it.
+            n_rows: As for `choose`.
+            room: As for `choose`.
+        """
+
+    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
+        """Return whether the head should draft a token more, told the chances of all its guesses so far."""
+
+    def drafted(self, n_sequences: int, seconds: float) -> None:
+        """Learn what one step of the head took."""
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
@@ -73,56 +78,23 @@ class FixedDepth:
             room -= n
         return chosen
 
+    def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:  # noqa: ARG002
+        """Draft n wherever nothing else has drafted."""
+        each = min(self.n_max, room // max(len(drafts), 1))
+        return [each if ready and not draft.tokens else 0 for draft, ready in zip(drafts, is_ready, strict=True)]
+
+    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:  # noqa: ARG002
+        """Go on to n."""
+        return True
+
+    def drafted(self, n_sequences: int, seconds: float) -> None:
+        """Learn nothing."""
+
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn nothing."""
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Learn nothing."""
-
-
-class Calibration:
-    """What a drafter's confidence has turned out to mean: hits by class of confidence."""
-
-    def __init__(self) -> None:
-        self._hits = [(i + 0.5) / CLASSES * TRUST for i in range(CLASSES)]
-        self._tries = [TRUST] * CLASSES
-        # How far the members of a class are off; within it they keep their order. Certainty belongs to the last class.
-        self._shifts = [0.0] * (CLASSES + 1)
-
-    def worths(self, confidence: Sequence[float], n_max: int, p_min: float) -> list[float]:
-        """Return for each guess of a draft the chance that it is kept, with all before it.
-
-        Args:
-            confidence: The drafter's, for each guess.
-            n_max: Most guesses to look at.
-            p_min: Look no further than a guess less likely than this to be right.
-        """
-        shifts, worth = self._shifts, 1.0
-        found: list[float] = []
-        for each in confidence:
-            chance = each + shifts[int(each * CLASSES)]
-            if chance > SUREST:
-                chance = SUREST
-            if chance < p_min or len(found) == n_max or worth < HOPELESS:
-                break
-            worth *= chance if chance > 0.0 else 0.0
-            found.append(worth)
-        return found
-
-    def observe(self, confidence: Sequence[float], n_verified: int, n_kept: int) -> None:
-        """Learn from a draft; its tokens up to the first wrong one were put to the test, those after it were not."""
-        hits, tries, shifts = self._hits, self._tries, self._shifts
-        n = 0
-        while n < n_verified and n <= n_kept:
-            i = int(confidence[n] * CLASSES)
-            if i == CLASSES:
-                i -= 1
-            fade = 1.0 if tries[i] < MEMORY else 1.0 - 1.0 / MEMORY
-            tries[i] = tries[i] * fade + 1.0
-            hits[i] = hits[i] * fade + (n < n_kept)
-            shifts[i] = hits[i] / tries[i] - (i + 0.5) / CLASSES
-            n += 1
-        shifts[CLASSES] = shifts[CLASSES - 1]
 
 
 class AutoDepth:
@@ -159,13 +131,17 @@ class AutoDepth:
         self.costs = costs
         self._measure, self._has_measured = measure, False
         self._n_min, self._p_min = n_min, p_min
-        self._calibration = Calibration()
+        self._calibrations: dict[str, Calibration] = {}
+        self.prospect = Prospect()
+        # Of this round: what the head's steps have taken, and the step it drafts for (sequences, rows, those it has).
+        self._spent_s = 0.0
+        self._round = (1, 1, 1)
         self._purse = 0.0
         self._n_without_plain = self._n_plain = 0
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return the depths with the best expected rate."""
-        found = [self._calibration.worths(draft.confidence, self.n_max, self._p_min) for draft in drafts]
+        found = [self._worths(draft) for draft in drafts]
         candidates: list[tuple[float, int]] = []
         worths = found[0]
         if len(found) > 1:
@@ -173,26 +149,51 @@ class AutoDepth:
             candidates.sort(key=_worth, reverse=True)
             worths = [worth for worth, _ in candidates]
         chosen = [0] * len(drafts)
-        if not worths or room < 1 or self._n_without_plain >= MOST_WITHOUT_PLAIN:
+        if not worths or room < 1 or self._must_be_plain:
             return chosen
-        if self._measure is not None and (costs := self._measure()) is not None:
-            self.costs, self._measure, self._has_measured = costs, None, True
-        n = self._best_prefix(worths, room, len(drafts), n_rows)
+        self._settle_costs()
+        n, _ = self._best_prefix(worths, room, len(drafts), n_rows)
+        if n == 0 and self._pays(self.costs.ratio(n_rows + 1) - self.costs.ratio(n_rows)):
+            n = 1
         if len(found) == 1:
             chosen[0] = n
         for _, i in candidates[:n]:
             chosen[i] += 1
         if self._n_min > 1:
             chosen = [n if n >= self._n_min else 0 for n in chosen]
+        self._spent_s = 0.0
         return chosen
 
-    def _best_prefix(self, worths: Sequence[float], room: int, n_sequences: int, n_rows: int) -> int:
-        """Return how many of the candidates, best first, to verify."""
+    @property
+    def _must_be_plain(self) -> bool:
+        return self._n_without_plain >= MOST_WITHOUT_PLAIN
+
+    def _settle_costs(self) -> None:
+        """Have the costs measured, if they were not and can be now."""
+        if self._measure is not None and (costs := self._measure()) is not None:
+            self.costs, self._measure, self._has_measured = costs, None, True
+
+    def _worths(self, draft: Draft) -> list[float]:
+        calibration = self._calibrations.get(draft.source)
+        if calibration is None:
+            calibration = self._calibrations[draft.source] = Calibration()
+        return calibration.worths(draft.confidence, self.n_max, self._p_min)
+
+    def _pays(self, price: float) -> bool:
+        """Take the price of a trial, in plain steps, out of the purse if it is there."""
+        if self._purse <= price:
+            return False
+        self._purse -= price
+        return True
+
+    def _best_prefix(self, worths: Sequence[float], room: int, n_sequences: int, n_rows: int) -> tuple[int, float]:
+        """Return how many of the candidates, best first, to verify, and the tokens for each plain step's time then."""
         ratio = self.costs.ratio
         tokens = float(n_sequences)
-        plain_time = ratio(n_sequences)
+        plain_time = ratio(n_sequences) + self._spent
         others = ratio(n_rows) - plain_time
-        best, best_rate = 0, tokens / plain_time * MARGIN
+        # Where the head has drafted already, the risk has been taken.
+        best, best_rate = 0, tokens / plain_time * (1.0 if self._spent_s else MARGIN)
         for n, worth in enumerate(worths, 1):
             if n > room:
                 break
@@ -200,16 +201,77 @@ class AutoDepth:
             rate = tokens / (ratio(n_rows + n) - others)
             if rate > best_rate:
                 best, best_rate = n, rate
-        if best == 0:
-            price = ratio(n_rows + 1) - ratio(n_rows)
-            if self._purse > price:
-                self._purse -= price
-                return 1
-        return best
+        return best, best_rate
+
+    @property
+    def _spent(self) -> float:
+        """What the head has taken of this round, in plain steps."""
+        plain = self.costs(1) if self._spent_s else 0.0
+        return self._spent_s / plain if plain else 0.0
+
+    def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:
+        """Let the head draft where its record promises a better rate than what is there."""
+        self._spent_s = 0.0
+        none = [0] * len(drafts)
+        if room < 1 or self._must_be_plain or self.prospect.is_dead:
+            return none
+        self._settle_costs()
+        found = [self._worths(draft) for draft in drafts]
+        at_hand = sorted((worth for each in found for worth in each), reverse=True)
+        n, rate = self._best_prefix(at_hand, room, len(drafts), n_rows)
+        least = at_hand[n - 1] if n else 2.0
+        kept = [sum(worth for worth in each if worth >= least) for each in found]
+        worths = self.prospect.worths(self.n_max)
+        # Sequences that a copy serves better keep it.
+        takers = [ready and each < sum(worths) for ready, each in zip(is_ready, kept, strict=True)]
+        n_takers = sum(takers)
+        most = min(self.n_max, room // n_takers) if n_takers else 0
+        self._round = len(drafts), n_rows, n_takers
+        if not most or not (self._promises(worths[:most], rate) or self._pays(self._price(1))):
+            return none
+        return [most if taker else 0 for taker in takers]
+
+    def _price(self, n: int) -> float:
+        """Return what n steps of the head and the rows to verify them add, in plain steps."""
+        _, n_rows, n_takers = self._round
+        plain = self.costs(1)
+        step = self.prospect.seconds(n_takers, plain) / plain if plain else 0.0
+        return n * step + self.costs.ratio(n_rows + n * n_takers) - self.costs.ratio(n_rows)
+
+    def _promises(self, worths: Sequence[float], rate: float) -> bool:
+        """Return whether some depth is expected to beat `rate`."""
+        n_sequences, _, n_takers = self._round
+        tokens, time = float(n_sequences), self.costs.ratio(n_sequences)
+        for n, worth in enumerate(worths, 1):
+            tokens += n_takers * worth
+            if tokens / (time + self._price(n)) > rate:
+                return True
+        return False
+
+    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
+        """Go on while a token more is worth more than its time."""
+        n_sequences, _, _ = self._round
+        depth = max(map(len, chances))
+        tokens, gain = float(n_sequences), 0.0
+        following = self.prospect.chance(depth)
+        for each in chances:
+            worths = self._worths(Draft((), each, "mtp"))
+            tokens += sum(worths)
+            if len(worths) == len(each) == depth:
+                gain += worths[-1] * following
+        spent = self._price(depth)
+        return gain / (self._price(depth + 1) - spent) > tokens / (self.costs.ratio(n_sequences) + spent)
+
+    def drafted(self, n_sequences: int, seconds: float) -> None:
+        """Learn the cost of a step of the head."""
+        self._spent_s += seconds
+        self.prospect.timed(n_sequences, seconds)
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Calibrate."""
-        self._calibration.observe(draft.confidence, n_verified, n_kept)
+        self._calibrations.setdefault(draft.source, Calibration()).observe(draft.confidence, n_verified, n_kept)
+        if draft.source == "mtp":
+            self.prospect.observe(n_verified, n_kept)
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
         """Refine the cost of this width and fill the purse (in plain steps)."""

@@ -50,7 +50,7 @@ class SuffixDrafter:
     def propose(self, tokens: Sequence[int], max_n: int) -> Draft:
         """Guess that what followed the longest match follows again."""
         found = self._propose(tokens, max_n)
-        return NOTHING if found is None else draft_of(found)
+        return NOTHING if found is None else draft_of((*found, "suffix"))
 
 
 class Twin:
@@ -98,7 +98,7 @@ class Twin:
             confidence.append(hits[kind] / tries[kind])
         return guesses, confidence
 
-    def observe(self, kept: Sequence[int], hidden: object = None) -> None:  # noqa: ARG002 - the protocol's argument
+    def observe(self, kept: Sequence[int]) -> None:
         """Take in committed tokens that `propose` has not shown yet."""
         first_new = len(self._tokens) - self._n_observed
         self._n_observed += len(kept)
@@ -149,7 +149,7 @@ class _Index(Protocol):
     @property
     def match(self) -> tuple[int, int]: ...
     def propose(self, tokens: Sequence[int], max_n: int) -> Guesses | None: ...
-    def observe(self, kept: Sequence[int], hidden: object = None) -> None: ...
+    def observe(self, kept: Sequence[int]) -> None: ...
 
 
 def _index() -> _Index:

@@ -21,10 +21,10 @@ class Scales:
     threads: int
     name: str = "scales"
 
-    def memory(self, plan, limits):
+    def memory(self, plan, limits, draft=None):
         return MemoryPlan(100_000, PAGE_BYTES[limits.kv_type] * limits.n_pages, 0, 0)
 
-    def compile(self, plan, file, limits):
+    def compile(self, plan, file, limits, draft=None):
         raise NotImplementedError
 
 

@@ -1,0 +1,209 @@
+"""The model's own multi-token-prediction head as a drafter: one head, fed the truth first and then its own guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outpace.graph.step import CHUNK, PageTable, Segment, Step, StepResult
+from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter
+
+Hidden: TypeAlias = NDArray[np.float32]
+
+# Of a long prompt the head reads only the end, from a multiple of CHUNK on: what it adds to the trunk's hidden state is
+# near, and a prefill then need not compute the last layer of every row (docs/decisions/0009).
+WINDOW = 512
+
+# A first guess takes up to this many true rows along; more are caught up with before, keys and values alone.
+MOST_ALONG = 16
+
+
+class Program(Protocol):
+    """A draft program ready to run; the trunk's page tables are its own too."""
+
+    def run(self, step: Step) -> StepResult:
+        """Run rows of (token, hidden state before it): stage their keys and values, return logits and hidden states."""
+
+    def catch_up(self, step: Step) -> None:
+        """Stage keys and values alone."""
+
+
+class HeadState:
+    """What the head knows of one sequence, and what it has yet to be shown.
+
+    Row p of the head takes token p and the trunk's hidden state of position p - 1 (zeros at position 0).
+
+    Attributes:
+        first: Position from which the head attends, a multiple of CHUNK.
+        n_true: Its cache holds rows `first` to n_true - 1, all from true hidden states.
+    """
+
+    __slots__ = ("_held", "_n_prompt", "_width", "first", "n_true")
+
+    def __init__(self, n_prompt: int, width: int) -> None:
+        self._n_prompt, self._width = n_prompt, width
+        self._held: Hidden
+        self._restart()
+
+    @property
+    def hidden_from(self) -> int:
+        """Position of the first hidden state that is of use."""
+        return max(self.first - 1, 0)
+
+    @property
+    def n_seen(self) -> int:
+        """Positions whose hidden states were shown, from the front on."""
+        return self.n_true - 1 + len(self._held)
+
+    def learn(self, position: int, hidden: Hidden) -> None:
+        """Take in the trunk's hidden states of positions `position` on [n, D].
+
+        A sequence that is computed anew from the front (its memory was needed) starts over.
+        """
+        if position != self.n_seen:
+            self._restart()
+            if position != self.n_seen:
+                # What lies before was never computed here (a shared prefix): begin where nothing is missing.
+                self.first = self.n_true = -(-(position + 1) // CHUNK) * CHUNK
+                hidden = hidden[self.first - 1 - position :]
+        self._held = np.concatenate([self._held, hidden])
+
+    def is_ready(self, position: int) -> bool:
+        """Return whether the head can go on from the token at `position`."""
+        return self.first <= position == self.n_seen
+
+    def rows(self, tokens: Sequence[int], end: int) -> tuple[Sequence[int], Hidden]:
+        """Return tokens and hidden states of the rows from n_true up to `end`."""
+        return tokens[self.n_true : end], self._held[: end - self.n_true]
+
+    def shown(self, end: int) -> None:
+        """Note that the rows up to `end` are in the cache."""
+        self._held = self._held[end - self.n_true :]
+        self.n_true = end
+
+    def _restart(self) -> None:
+        self.first = max(self._n_prompt - WINDOW, 0) // CHUNK * CHUNK
+        self.n_true = self.first
+        # The hidden states of positions n_true - 1 on; the one before position 0 is zeros.
+        self._held = np.zeros((0 if self.first else 1, self._width), np.float32)
+
+
+class MtpDrafter:
+    """Drafts with the head, where copying from the context (`before`) does not promise more.
+
+    The head runs for all sequences of a step together, so guesses come from `Head.draft`, not from `propose`.
+    """
+
+    def __init__(self, state: HeadState, before: Drafter | None = None) -> None:
+        self.state = state
+        self._before = before or NoDrafter()
+        self.name = f"{before.name}+mtp" if before else "mtp"
+        self.propose = self._before.propose
+        self.observe = self._before.observe
+
+
+class Ask(NamedTuple):
+    """One sequence's wish for guesses.
+
+    Attributes:
+        state: The head's of the sequence.
+        tokens: All its tokens; the last one is chosen, but not yet in any cache.
+        pages: Its page table, with room for `most` positions more.
+        most: Most guesses.
+        choose: From a row of logits and the guesses so far, the next guess and the chance that it is right.
+    """
+
+    state: HeadState
+    tokens: Sequence[int]
+    pages: PageTable
+    most: int
+    choose: Callable[[NDArray[np.float32], Sequence[int]], tuple[int, float]]
+
+
+class Head:
+    """The draft program of a model, for all its sequences.
+
+    State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
+    """
+
+    def __init__(self, program: Program, width: int, max_rows: int) -> None:
+        self._program, self.width, self._max_rows = program, width, max_rows
+        self.seconds = 0.0
+
+    def catch_up(self, state: HeadState, tokens: Sequence[int], pages: PageTable, end: int) -> None:
+        """Put the true rows up to `end` into the cache: keys and values, no guess."""
+        while state.n_true < end:
+            stop = min(end, state.n_true + self._max_rows)
+            given, hidden = state.rows(tokens, stop)
+            segment = Segment(state.n_true, len(given), pages, first=state.first)
+            self._program.catch_up(Step(given, [segment], (), (), hidden))
+            state.shown(stop)
+
+    def draft(
+        self,
+        asks: Sequence[Ask],
+        goes_on: Callable[[Sequence[Sequence[float]]], bool],
+        timed: Callable[[int, float], None],
+    ) -> list[Draft]:
+        """Guess for several sequences together.
+
+        Args:
+            asks: Who, and how much at most (at least 1 each).
+            goes_on: Told the chances of all guesses so far, says whether one more step is worth its time.
+            timed: Told the sequences and the seconds of each step.
+        """
+        guesses: list[list[int]] = [[] for _ in asks]
+        chances: list[list[float]] = [[] for _ in asks]
+        for ask in asks:
+            last = len(ask.tokens) - 1
+            if last - ask.state.n_true >= MOST_ALONG:
+                self.catch_up(ask.state, ask.tokens, ask.pages, last)
+        live = list(range(len(asks)))
+        hidden = np.empty((0, self.width), np.float32)
+        while True:
+            began = perf_counter()
+            step, hidden = self._first(asks) if not guesses[0] else self._next(asks, live, guesses, hidden)
+            result = self._program.run(step._replace(hidden=hidden))
+            assert result.hidden is not None
+            for row, i in enumerate(live):
+                token, chance = asks[i].choose(result.logits[row], guesses[i])
+                guesses[i].append(token)
+                chances[i].append(chance)
+            took = perf_counter() - began
+            self.seconds += took
+            timed(len(live), took)
+            left = [row for row, i in enumerate(live) if len(guesses[i]) < asks[i].most]
+            if not left or not goes_on(chances):
+                break
+            hidden = result.hidden[left].copy()
+            live = [live[row] for row in left]
+        return [Draft(a, b, "mtp") if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+
+    def _first(self, asks: Sequence[Ask]) -> tuple[Step, Hidden]:
+        """Return the step that shows every true row left and guesses from the last."""
+        tokens: list[int] = []
+        segments, last_rows, hidden = [], [], []
+        for ask in asks:
+            state, end = ask.state, len(ask.tokens)
+            given, states = state.rows(ask.tokens, end)
+            tokens += given
+            segments.append(Segment(state.n_true, len(given), ask.pages, first=state.first))
+            last_rows.append(len(tokens) - 1)
+            hidden.append(states)
+            state.shown(end)
+        return Step(tokens, segments, last_rows, last_rows), np.concatenate(hidden)
+
+    def _next(
+        self, asks: Sequence[Ask], live: Sequence[int], guesses: Sequence[Sequence[int]], hidden: Hidden
+    ) -> tuple[Step, Hidden]:
+        """Return the step that goes on from each guess with the head's own hidden state."""
+        rows = range(len(live))
+        segments = [
+            Segment(len(asks[i].tokens) + len(guesses[i]) - 1, 1, asks[i].pages, first=asks[i].state.first)
+            for i in live
+        ]
+        return Step([guesses[i][-1] for i in live], segments, rows, rows), hidden

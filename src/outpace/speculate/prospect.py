@@ -1,0 +1,84 @@
+"""What the model's own head may be expected to give, by depth, and what a step of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# Before anything was seen, a guess is taken to be right this often given that those before it were, and this counts as
+# so many observations; evidence fades after `MEMORY`.
+PRIOR, TRUST, MEMORY = 0.7, 4.0, 64.0
+
+# Before it was measured, a step of the head is taken to cost this share of a plain step.
+UNKNOWN_COST = 0.12
+
+# How fast the cost follows what is measured.
+COST_RATE = 0.1
+
+# A head whose first guess was right less often than this, over at least so many tries, belongs to another model.
+DEAD_SHARE, DEAD_TRIES = 0.02, 60
+
+
+class Prospect:
+    """Hits by depth, seconds by number of sequences.
+
+    State: both, learned as rounds go by.
+    """
+
+    def __init__(self) -> None:
+        self._hits: list[float] = []
+        self._tries: list[float] = []
+        self._seconds: dict[int, float] = {}
+        self._n_first = self._n_first_right = 0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the head never agrees."""
+        return self._n_first >= DEAD_TRIES and self._n_first_right < DEAD_SHARE * self._n_first
+
+    def chance(self, depth: int) -> float:
+        """Return the chance that the guess at `depth` (0 is the nearest) is right if those before it are."""
+        if depth < len(self._tries):
+            return self._hits[depth] / self._tries[depth]
+        return self._hits[-1] / self._tries[-1] if self._tries else PRIOR
+
+    def seconds(self, n_sequences: int, plain_s: float) -> float:
+        """Return the seconds of a step of the head for so many sequences, given those of a plain step."""
+        if not self._seconds:
+            return UNKNOWN_COST * plain_s
+        known = self._seconds.get(n_sequences)
+        return known if known is not None else self._seconds[min(self._seconds, key=lambda n: abs(n - n_sequences))]
+
+    def timed(self, n_sequences: int, seconds: float) -> None:
+        """Learn what a step of the head took."""
+        known = self._seconds.get(n_sequences)
+        if known is None:
+            self._seconds[n_sequences] = seconds
+        else:
+            # One disturbed step is no news of the next.
+            self._seconds[n_sequences] += COST_RATE * (min(seconds, 2.0 * known) - known)
+
+    def observe(self, n_verified: int, n_kept: int) -> None:
+        """Learn how a draft fared; guesses after the first wrong one were not put to the test."""
+        for depth in range(min(n_kept + 1, n_verified)):
+            if depth == len(self._tries):
+                self._tries.append(TRUST)
+                self._hits.append(TRUST * self.chance(depth - 1) if depth else TRUST * PRIOR)
+            fade = 1.0 if self._tries[depth] < MEMORY else 1.0 - 1.0 / MEMORY
+            self._tries[depth] = self._tries[depth] * fade + 1.0
+            self._hits[depth] = self._hits[depth] * fade + (depth < n_kept)
+        if n_verified:
+            self._n_first += 1
+            self._n_first_right += n_kept > 0
+
+    def worths(self, n: int) -> list[float]:
+        """Return for each depth up to n the chance that the guess there is kept."""
+        found, worth = [], 1.0
+        for depth in range(n):
+            worth *= self.chance(depth)
+            found.append(worth)
+        return found
+
+
+def expected(worths: Sequence[Sequence[float]]) -> float:
+    """Return the tokens that guesses with these chances of being kept add."""
+    return sum(sum(each) for each in worths)
