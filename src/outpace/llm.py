@@ -18,7 +18,7 @@ from outpace import env
 from outpace.config import SPEC_ALIASES, SPEC_TYPES, RunConfig
 from outpace.engine.engine import Engine
 from outpace.engine.output import Output
-from outpace.engine.resolve import Settings, resolve
+from outpace.engine.resolve import Settings, drafting, resolve
 from outpace.engine.result import Result
 from outpace.engine.sequence import Request, Sequence
 from outpace.engine.stream import Stream
@@ -42,7 +42,7 @@ from outpace.speculate import (
 )
 
 if TYPE_CHECKING:
-    from outpace.backends.backend import Backend, Executable
+    from outpace.backends.backend import Backend, DraftExecutable, Executable
     from outpace.graph.plan import Plan
     from outpace.text.chat import ChatTemplate
     from outpace.text.tokenizer import Tokenizer
@@ -98,12 +98,13 @@ class LLM:
         environment = env.read()
         # The one that told the memory compiles too: it has lowered the plan.
         made = cache(backend or _cpu(environment.tier, progress))
+        draft = drafting(found.draft)
         self.settings: Settings = resolve(
             config,
             found.plan,
             found.config.n_ctx_train,
             made,
-            draft=found.draft,
+            draft=draft,
             environment_threads=environment.threads,
         )
         self._n_ctx_train = found.config.n_ctx_train
@@ -111,10 +112,12 @@ class LLM:
         self._text = _Later(lambda: self._read_tokenizer())
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
-        draft = found.draft if self.settings.drafter.endswith("mtp") else None
+        if not self.settings.drafter.endswith("mtp"):
+            draft = None
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
         program = self._executable.draft
-        self._head = Head(program, found.config.d_model, program.limits.max_rows) if program else None
+        n_vocab = self._executable.n_vocab
+        self._head = _head(program, found.config.d_model, n_vocab) if program else None
         self._engine = Engine(
             self._executable,
             policy or self._policy(config, found.plan),
@@ -359,6 +362,12 @@ class _Later(Generic[T]):
             self._found.append(self._make())
         except Exception as error:  # noqa: BLE001 - it is raised again where the value is asked for
             self._error = error
+
+
+def _head(program: DraftExecutable, width: int, n_vocab: int) -> Head:
+    # Only its notion of chance is asked for, which has no settings.
+    sampler = Sampler(SamplingParams.greedy(), program.n_vocab)
+    return Head(program, width, program.limits.max_rows, n_vocab, sampler.chance)
 
 
 def _cpu(tier: str | None, progress: Progress | None) -> Callable[[int], Backend]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +71,9 @@ class DraftExecutable(Protocol):
 
     def catch_up(self, step: Step) -> None:
         """Stage the rows' keys and values as `run` would, computing nothing else; no row is wanted or exported."""
+
+    def take_rows(self, at: int, tokens: Sequence[int]) -> None:
+        """Let the rows of a trimmed vocabulary projection (`passes.trim_head`) from `at` on stand for these tokens."""
 
 
 class Executable(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from outpace.backends.eager.kv import KV_ROUNDING, Array, PagedKV, round_q8_0
 from outpace.backends.eager.recurrent import RecurrentState
 from outpace.backends.eager.verbs import ReferenceOps
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.quants import dequantize
+from outpace.gguf.quants import dequantize, quantize
+from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef
 from outpace.graph.cost import state_spec
 from outpace.graph.passes import kv_only
@@ -39,6 +40,11 @@ class Tensors:
     def __init__(self, file: GGUFFile) -> None:
         self._file = file
         self._arrays: dict[str, Array] = {}
+
+    def reserve(self, ref: WeightRef) -> Array:
+        """Return a tensor of zeros that no file has, to be filled."""
+        self._arrays[ref.name] = np.zeros(ref.shape, np.float32)
+        return self._arrays[ref.name]
 
     def __call__(self, ref: WeightRef) -> Array:
         """Return the tensor [*ref.shape]."""
@@ -95,6 +101,9 @@ class ReferenceDraft:
     """A draft program on numpy; see `backend.DraftExecutable`."""
 
     def __init__(self, plan: Plan, tensors: Tensors, limits: Limits) -> None:
+        projection = plan.nodes[plan.outputs["logits"]].weights[0]
+        self._tensors, self._rows_of = tensors, projection.rows_of
+        self._trimmed = tensors.reserve(projection) if projection.rows_of else None
         self._whole = ReferenceExecutable(plan, tensors, limits)
         self._catching_up = ReferenceExecutable(kv_only(plan), tensors, limits, cache=self._whole.cache)
         self.n_vocab, self.limits = self._whole.n_vocab, limits
@@ -108,6 +117,13 @@ class ReferenceDraft:
         """Stage keys and values; see `backend.DraftExecutable`."""
         assert not len(step.wanted) and not len(step.exported), "catching up computes no row"
         self._catching_up.run(step)
+
+    def take_rows(self, at: int, tokens: Sequence[int]) -> None:
+        """Fill rows of a trimmed projection; see `backend.DraftExecutable`."""
+        assert self._trimmed is not None and self._rows_of is not None, "the projection has all its rows"
+        rows = np.ascontiguousarray(self._tensors(self._rows_of)[list(tokens)])
+        rounded = quantize(rows, GGMLType.Q4_0).reshape(-1).view(np.uint8)
+        self._trimmed[at : at + len(tokens)] = dequantize(rounded, GGMLType.Q4_0, rows.shape)
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of the draft program's cache."""
@@ -139,7 +155,8 @@ class ReferenceBackend:
         tensors = Tensors(file)
         for each in (plan, draft):
             for ref in each.weights().values() if each else ():
-                tensors(ref)
+                if ref.rows_of is None:
+                    tensors(ref)
         return ReferenceExecutable(plan, tensors, limits, ReferenceDraft(draft, tensors, limits) if draft else None)
 
 

@@ -12,8 +12,10 @@ from outpace.backends.backend import Backend, Limits, MemoryPlan
 from outpace.config import RunConfig
 from outpace.engine.memory import pages_for
 from outpace.errors import ConfigError, ResourceError, readable_bytes
+from outpace.graph.passes import trim_head
 from outpace.graph.plan import Plan
 from outpace.graph.step import PAGE
+from outpace.speculate.vocabulary import size
 
 # Rows of a step: prompts are read in chunks of this size.
 MAX_ROWS = 512
@@ -26,6 +28,18 @@ DEFAULT_CONTEXT = 8192
 
 # Memory left to the rest of the machine.
 SPARE_BYTES = 256 << 20
+
+
+def drafting(plan: Plan | None) -> Plan | None:
+    """Return a file's draft program as it is run: with a vocabulary projection of the most useful rows in 4 bits.
+
+    The projection is most of what a guess costs. A guess that it cannot make costs acceptance, never text.
+    """
+    if plan is None:
+        return None
+    n_vocab = plan.nodes[plan.outputs["logits"]].weights[0].shape[0]
+    n = size(n_vocab)
+    return plan if n == n_vocab else trim_head(plan, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ def resolve(
         plan: The trunk.
         n_ctx_train: Longest context the model was trained for.
         backend: Makes the backend for a number of threads.
-        draft: The draft program, where the file has one.
+        draft: The draft program as it is run (`drafting`), where the file has one.
         environment_threads: What the environment asks for.
         available_bytes: Memory that may be used; None to ask the machine.
 

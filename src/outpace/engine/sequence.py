@@ -74,7 +74,6 @@ class Sequence:
 
     __slots__ = (
         "_accept",
-        "_chance",
         "_choose",
         "_guess",
         "_window",
@@ -126,7 +125,7 @@ class Sequence:
         is_recorded = request.sampling.logprobs is not None
         self._choose = self._recorded(sampler) if is_recorded else sampler.choose
         self._accept = None if is_recorded else sampler.accept
-        self._guess, self._chance = sampler.choose, sampler.chance
+        self._guess = sampler.choose
 
     @property
     def is_decoding(self) -> bool:
@@ -158,18 +157,16 @@ class Sequence:
         recent = self.tokens[-window:]
         return lambda i: choose(logits[first_row + i], position + i, [*recent, *draft[:i]][-window:])
 
-    def guesser(self) -> Callable[[Logits, List[int]], tuple[int, float]]:
-        """Return what `mtp.Ask` asks: from a row of logits and the guesses so far, the next guess and its chance.
+    def guesser(self) -> Callable[[Logits, List[int]], int]:
+        """Return what `mtp.Ask` asks: from a row of logits and the guesses so far, the next guess.
 
         The guess is chosen as the token itself will be, with the noise of its position.
         """
-        choose, chance, position, window = self._guess, self._chance, len(self.tokens), self._window
+        choose, position, window = self._guess, len(self.tokens), self._window
         recent = self.tokens[-window:] if window else []
 
-        def guess(logits: Logits, guesses: List[int]) -> tuple[int, float]:
-            history = [*recent, *guesses][-window:] if window else ()
-            token = choose(logits, position + len(guesses), history)
-            return token, chance(logits, token)
+        def guess(logits: Logits, guesses: List[int]) -> int:
+            return choose(logits, position + len(guesses), [*recent, *guesses][-window:] if window else ())
 
         return guess
 

@@ -21,12 +21,14 @@ class WeightRef:
         type: Element type.
         shape: Sizes, outermost first.
         n_bytes: Bytes in the file.
+        rows_of: Where it is made after loading, of rows of another: that one. The file does not have it then.
     """
 
     name: str
     type: GGMLType
     shape: tuple[int, ...]
     n_bytes: int
+    rows_of: WeightRef | None = None
 
 
 class Weights:

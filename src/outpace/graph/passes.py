@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from outpace.gguf.types import GGMLType
+from outpace.gguf.weights import WeightRef
 from outpace.graph.plan import EXPORTED, STATEFUL, TOKENS, WANTED, Node, Plan
 
 
@@ -126,6 +128,21 @@ def kv_only(plan: Plan) -> Plan:
             needed.update(node.inputs)
             needed.add(i)
     return _rebuild(Plan(plan.program, tuple(nodes), MappingProxyType({})), {})
+
+
+def trim_head(plan: Plan, n: int) -> Plan:
+    """Return a draft program whose vocabulary projection has n of its rows, in Q4_0.
+
+    Which rows (of `WeightRef.rows_of`) is settled once the program is loaded.
+    """
+    at = plan.outputs["logits"]
+    node = plan.nodes[at]
+    whole = node.weights[0]
+    width = whole.shape[1]
+    ref = WeightRef(f"{n} rows of {whole.name}", GGMLType.Q4_0, (n, width), n * width // 32 * 18, whole)
+    nodes = list(plan.nodes)
+    nodes[at] = Node(node.verb, node.inputs, (ref,), (node.shape[0], n), node.attrs)
+    return Plan(plan.program, tuple(nodes), plan.outputs)
 
 
 def optimise(plan: Plan) -> Plan:

@@ -91,10 +91,10 @@ class Sampler:
         """
         return self._choose(logits, position, recent if self.needs_history else ())
 
-    def chance(self, logits: F32, token: int) -> float:
-        """Return the probability that the raw logits [V] give a token."""
+    def chance(self, logits: F32, logit: float) -> float:
+        """Return the probability that the raw logits [V] give a token whose own is `logit`."""
         best, total, _ = self._chooser.partition(logits, 0)
-        return math.exp(float(logits[token]) - best) / total if best < math.inf else 0.0
+        return math.exp(logit - best) / total if best < math.inf else 0.0
 
     def choose_with_logprobs(self, logits: F32, position: int, recent: Sequence[int] = ()) -> Choice:
         """Return the token at `position` with its log-probability and the `params.logprobs` likeliest tokens.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from outpace.graph.step import CHUNK, PageTable, Segment, Step, StepResult
 from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter
+from outpace.speculate.vocabulary import DraftVocabulary
 
 Hidden: TypeAlias = NDArray[np.float32]
 
@@ -30,6 +31,9 @@ class Program(Protocol):
 
     def catch_up(self, step: Step) -> None:
         """Stage keys and values alone."""
+
+    def take_rows(self, at: int, tokens: Sequence[int]) -> None:
+        """Let the rows of the vocabulary projection from `at` on stand for these tokens."""
 
 
 class HeadState:
@@ -114,14 +118,14 @@ class Ask(NamedTuple):
         tokens: All its tokens; the last one is chosen, but not yet in any cache.
         pages: Its page table, with room for `most` positions more.
         most: Most guesses.
-        choose: From a row of logits and the guesses so far, the next guess and the chance that it is right.
+        choose: From a row of logits [V] and the guesses so far, the next guess.
     """
 
     state: HeadState
     tokens: Sequence[int]
     pages: PageTable
     most: int
-    choose: Callable[[NDArray[np.float32], Sequence[int]], tuple[int, float]]
+    choose: Callable[[NDArray[np.float32], Sequence[int]], int]
 
 
 class Head:
@@ -130,8 +134,25 @@ class Head:
     State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
     """
 
-    def __init__(self, program: Program, width: int, max_rows: int) -> None:
-        self._program, self.width, self._max_rows = program, width, max_rows
+    def __init__(
+        self,
+        program: Program,
+        width: int,
+        max_rows: int,
+        n_vocab: int,
+        chance: Callable[[NDArray[np.float32], float], float],
+    ) -> None:
+        """Take what runs the head.
+
+        Args:
+            program: Its executable.
+            width: Width D of hidden states.
+            max_rows: Most rows of one of its steps.
+            n_vocab: Tokens V of the model.
+            chance: From a row of the program's logits and one of them, the share that one has.
+        """
+        self._program, self.width, self._max_rows, self._chance = program, width, max_rows, chance
+        self._vocabulary = DraftVocabulary(n_vocab, program.take_rows)
         self.seconds = 0.0
 
     def catch_up(self, state: HeadState, tokens: Sequence[int], pages: PageTable, end: int) -> None:
@@ -139,6 +160,7 @@ class Head:
         while state.n_true < end:
             stop = min(end, state.n_true + self._max_rows)
             given, hidden = state.rows(tokens, stop)
+            self._vocabulary.see(given)
             segment = Segment(state.n_true, len(given), pages, first=state.first)
             self._program.catch_up(Step(given, [segment], (), (), hidden))
             state.shown(stop)
@@ -158,9 +180,10 @@ class Head:
         """
         guesses: list[list[int]] = [[] for _ in asks]
         chances: list[list[float]] = [[] for _ in asks]
+        is_crowded = len(asks) * MOST_ALONG > self._max_rows
         for ask in asks:
             last = len(ask.tokens) - 1
-            if last - ask.state.n_true >= MOST_ALONG:
+            if is_crowded or last - ask.state.n_true >= MOST_ALONG:
                 self.catch_up(ask.state, ask.tokens, ask.pages, last)
         live = list(range(len(asks)))
         hidden = np.empty((0, self.width), np.float32)
@@ -170,9 +193,10 @@ class Head:
             result = self._program.run(step._replace(hidden=hidden))
             assert result.hidden is not None
             for row, i in enumerate(live):
-                token, chance = asks[i].choose(result.logits[row], guesses[i])
+                logits = self._vocabulary.widen(result.logits[row])
+                token = asks[i].choose(logits, guesses[i])
                 guesses[i].append(token)
-                chances[i].append(chance)
+                chances[i].append(self._chance(result.logits[row], float(logits[token])))
             took = perf_counter() - began
             self.seconds += took
             timed(len(live), took)
@@ -190,6 +214,7 @@ class Head:
         for ask in asks:
             state, end = ask.state, len(ask.tokens)
             given, states = state.rows(ask.tokens, end)
+            self._vocabulary.see(given)
             tokens += given
             segments.append(Segment(state.n_true, len(given), ask.pages, first=state.first))
             last_rows.append(len(tokens) - 1)

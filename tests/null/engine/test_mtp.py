@@ -16,6 +16,7 @@ from outpace.llm import LLM
 from outpace.models import load_plan
 from outpace.speculate import AutoDepth, FixedDepth, HeadState, StepCosts
 from outpace.speculate.mtp import WINDOW
+from outpace.speculate.vocabulary import FREE, DraftVocabulary, size
 
 SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 300, "context": 2048, "rope_base": 1e4, "n_layers": 4}
 PROMPT = [7, 8, 9, 10, 44, 5] * 4 + [1, 2, 3]
@@ -175,3 +176,32 @@ def test_drafts_are_those_of_a_head_shown_the_whole_text_at_once(files, n_prompt
             assert draft == guesses, at
             at += 1 + next((i for i, (a, b) in enumerate(zip(draft, text[at:], strict=False)) if a != b), len(draft))
     assert len(recorder.drafts) > 20
+
+
+def test_a_large_vocabulary_is_drafted_from_its_useful_part_and_what_the_text_has_used(tmp_path):
+    sizes = SMALL | {"vocab": 40000, "n_layers": 2}
+    path = write_random_hybrid(tmp_path / "large.gguf", type="F32", mtp_aligned=0.9, **sizes)
+    rare = [30000, 31000, 25000]
+    plain = write(path, "none", prompt=rare, n=24, temperature=1.0)
+    recorder = Recorder(3)
+    found = write(path, "mtp", recorder, prompt=rare, n=24, temperature=1.0)
+    assert found.tokens == plain.tokens
+    drafted = {token for draft in recorder.drafts for token in draft}
+    low, high = size(40000) - 512 - FREE, 40000 - 512
+    assert all(t < low or t >= high or t in rare + found.tokens for t in drafted)
+    assert found.speculation.accepted > 0
+
+
+def test_rows_of_a_trimmed_head_are_given_out_and_taken_back():
+    taken = {}
+    vocabulary = DraftVocabulary(60000, lambda at, tokens: taken.update(enumerate(tokens, at)))
+    assert len(taken) == size(60000) < 60000 and size(16384) == 16384
+    new = list(range(20000, 20000 + FREE + 1))
+    for token in new:
+        vocabulary.see([token, token])
+    assert set(new[1:]) <= set(taken.values()) and new[0] not in taken.values()
+    row = np.random.default_rng(0).standard_normal(len(taken)).astype(np.float32)
+    row[[i for i, token in taken.items() if token == 0]] = 0.5
+    wide = vocabulary.widen(row)
+    assert all(wide[token] == row[i] for i, token in taken.items())
+    assert np.isneginf(wide).sum() == 60000 - len(set(taken.values()))
