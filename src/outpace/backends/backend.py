@@ -93,10 +93,10 @@ class Executable(Protocol):
         """Copy one page of KV memory over all layers, those of the draft program too."""
 
     def copy_state(self, source: int, target: int) -> None:
-        """Copy one slot's recurrent state over all layers, as it is at its last known row; staged rows are left behind.
+        """Copy one slot over all layers: the state, and the rows staged beside it.
 
-        Legal while no staged row of `source` is accepted and still to be taken in. Does nothing for programs without
-        recurrent layers.
+        What goes on from `target` may take in as many of the staged rows as what goes on from `source` might. Does
+        nothing for programs without recurrent layers.
         """
 
 

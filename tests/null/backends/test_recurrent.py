@@ -113,6 +113,19 @@ def test_a_copied_state_goes_on_like_its_source(path, whole):
     assert np.array_equal(copied.feed(TOKENS[PAGE:]), whole[PAGE:])
 
 
+@pytest.mark.parametrize("n_taken", range(5))
+def test_a_copy_takes_in_staged_rows_as_its_source_would(path, whole, n_taken: int):
+    executable = compiled(path)
+    source = Stepper(executable, 1)
+    source.feed(TOKENS[:PAGE], TOKENS[PAGE : PAGE + 4])
+    executable.copy_state(1, 2)
+    source.accept(4)
+    source.feed([wrong(token) for token in TOKENS[PAGE + 4 : PAGE + 9]], [wrong(3)])
+    copied = Stepper(executable, 2, at=PAGE + n_taken)
+    copied.n_pending = n_taken
+    assert np.array_equal(copied.feed(TOKENS[copied.at :]), whole[copied.at :])
+
+
 def test_a_slot_used_again_begins_from_zeros(path, whole):
     executable = compiled(path, n_slots=1)
     Stepper(executable).feed(TOKENS[::-1][:40], TOKENS[:3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,14 +69,12 @@ class RecurrentState:
         return self._layers[slot].setdefault(number, _Layer())
 
     def copy(self, source: int, target: int) -> None:
-        """Copy a slot's state without what is staged there."""
+        """Copy a slot, what is staged there too."""
         reached = self._reached[source]
         assert reached is not None, f"slot {source} has no state to copy"
         # Arrays are replaced, never written to, so both slots may hold one.
-        self._layers[target] = {
-            number: _Layer(layer.window, layer.memory) for number, layer in self._layers[source].items()
-        }
-        self._reached[target] = (reached[0], 0)
+        self._layers[target] = {number: replace(layer) for number, layer in self._layers[source].items()}
+        self._reached[target] = reached
 
 
 def conv(x: Array, weight: Array, spans: Sequence[Span], state: RecurrentState, number: int) -> Array:
