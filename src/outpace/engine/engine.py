@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from outpace.backends.backend import Executable
 
 
+# Said once, to whoever is served then.
+DROPPED = (
+    "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
+    "it may belong to another model or have been damaged when the file was made"
+)
+
+
 class Engine:
     """Runs sequences together until each of them ends.
 
@@ -56,6 +63,7 @@ class Engine:
         self.runner = Runner(executable, exports=head is not None)
         self.policy = policy
         self.head = head
+        self._has_said_so = False
 
     @property
     def _head_s(self) -> float:
@@ -136,6 +144,9 @@ class Engine:
         """Let the head draft where that promises more; return whether it did."""
         head.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
+        if self.policy.has_dropped_head and not self._has_said_so and decoding:
+            self._has_said_so = True
+            feeds[decoding[0]][0].notes += (DROPPED,)
         is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
         if not any(is_ready):
             return False

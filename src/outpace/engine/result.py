@@ -72,7 +72,7 @@ def result_of(sequence: Sequence, text: str, load_s: float, notes: tuple[str, ..
         sequence.sources,
         timings,
         Speculation.of(sequence.drafter.name, sequence.record),
-        notes,
+        notes + sequence.notes,
     )
 
 

@@ -68,6 +68,7 @@ class Sequence:
         drafter: Who guesses ahead of it; has observed `n_observed` of its tokens.
         head: What the model's own head knows of it, if it drafts.
         record: How its drafts fared.
+        notes: What its requester should know, in words.
         finish_reason: Why it ended; None while it lives.
         started_s, first_s, ended_s: When its first step began, its first token came, and it ended (perf_counter).
     """
@@ -92,6 +93,7 @@ class Sequence:
         "n_pending",
         "n_prompt",
         "n_shared",
+        "notes",
         "output",
         "pages",
         "record",
@@ -118,6 +120,7 @@ class Sequence:
         self.head: HeadState | None = getattr(drafter, "state", None)
         self.n_observed = 0
         self.record = DraftRecord()
+        self.notes: tuple[str, ...] = ()
         self.finish_reason: FinishReason | None = None
         self.started_s = self.first_s = self.ended_s = 0.0
         last_n = request.sampling.repeat_last_n

@@ -31,6 +31,10 @@ class Policy(Protocol):
 
     n_max: int
 
+    @property
+    def has_dropped_head(self) -> bool:
+        """Whether the model's own head is asked no more, because it was never right."""
+
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return how many tokens of each draft to verify.
 
@@ -65,6 +69,8 @@ class Policy(Protocol):
 
 class FixedDepth:
     """Verify `n` tokens whenever there are as many, paying or not: for tests and benches."""
+
+    has_dropped_head = False
 
     def __init__(self, n: int) -> None:
         self.n_max = n
@@ -163,6 +169,11 @@ class AutoDepth:
             chosen = [n if n >= self._n_min else 0 for n in chosen]
         self._spent_s = 0.0
         return chosen
+
+    @property
+    def has_dropped_head(self) -> bool:
+        """Whether the head was never right, over many rounds."""
+        return self.prospect.is_dead
 
     @property
     def _must_be_plain(self) -> bool:

@@ -124,8 +124,10 @@ def test_a_head_that_never_agrees_is_dropped(files):
     for _ in range(60):
         policy.prospect.observe(1, 0)
     assert policy.prospect.is_dead
-    found = write(files["aligned"], "mtp", policy)
-    assert found.speculation.drafted == 0
+    with llm(files["aligned"], "mtp", policy) as model:
+        first, second = (model.generate(prompt_tokens=PROMPT, max_tokens=20, ignore_eos=True) for _ in range(2))
+    assert first.speculation.drafted == second.speculation.drafted == 0
+    assert any("never guessed right" in note for note in first.notes) and not second.notes
 
 
 def test_a_file_without_a_head_says_so(tmp_path):
