@@ -8,6 +8,7 @@
 namespace nb = nanobind;
 using namespace nb::literals;
 
+void bind_arena(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_sample(nb::module_& m);
 void bind_suffix(nb::module_& m);
@@ -16,6 +17,7 @@ NB_MODULE(_native, m) {
     m.doc() = "Native core: kernel tiers, thread pool, programs.";
     m.def("built_tiers", &outpace::built_tiers, "Kernel tiers compiled into this build, fastest first.");
     m.def("supported_tiers", &outpace::supported_tiers, "Kernel tiers this CPU can run, fastest first.");
+    bind_arena(m);
     bind_program(m);
     bind_sample(m);
     bind_suffix(m);

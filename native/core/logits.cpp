@@ -11,7 +11,7 @@ namespace outpace {
 
 bool Program::keep_peaks(Offset at) {
     for (size_t i = 0; i < ops_.size(); ++i) {
-        auto* op = std::get_if<LinearOp>(&ops_[i]);
+        auto* op = std::get_if<LinearOp>(&ops_[i].op);
         if (op == nullptr || op->parts.size() != 1 || op->parts[0].out != at || op->rows != Rows::kWanted) continue;
         op->unit_tiles = static_cast<int>(kSampleChunk) / kTileRows;
         logits_ = i;
@@ -24,8 +24,8 @@ bool Program::keep_peaks(Offset at) {
 
 Logits Program::logits() const {
     if (logits_ == SIZE_MAX) throw std::logic_error("this program keeps no peaks");
-    const LinearPart& part = std::get<LinearOp>(ops_[logits_]).parts[0];
-    return {reinterpret_cast<const float*>(workspace_.data() + part.out), part.out_stride, static_cast<size_t>(W_),
+    const LinearPart& part = std::get<LinearOp>(ops_[logits_].op).parts[0];
+    return {floats(part.out), part.out_stride, static_cast<size_t>(count(Rows::kWanted)),
             static_cast<size_t>(part.weight->n_rows), peaks_.data()};
 }
 
@@ -34,7 +34,7 @@ void Program::note_peaks(const LinearOp& op, int tile_begin, int tile_end) {
     const size_t n = static_cast<size_t>(part.weight->n_rows), n_chunks = (n + kSampleChunk - 1) / kSampleChunk;
     const size_t begin = static_cast<size_t>(tile_begin) * kTileRows;
     const size_t end = std::min(static_cast<size_t>(tile_end) * kTileRows, n);
-    for (size_t row = 0; row < static_cast<size_t>(W_); ++row) {
+    for (size_t row = 0; row < static_cast<size_t>(count(Rows::kWanted)); ++row) {
         float* out = peaks_.data() + row * n_chunks + begin / kSampleChunk;
         if (!kernels_.sample.chunk_max(floats(part.out) + row * part.out_stride + begin, end - begin, out))
             std::fill_n(out, (end - begin + kSampleChunk - 1) / kSampleChunk, std::numeric_limits<float>::quiet_NaN());

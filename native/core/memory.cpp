@@ -4,6 +4,8 @@
 
 #include <new>
 
+#include "core/pool.h"
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -24,6 +26,13 @@ void Memory::make_resident(size_t begin, size_t end) {
     begin = begin / kPageBytes * kPageBytes;
     // Older kernels lack the call; then pages come at first touch, later but with the same total.
     if (begin < end && end <= size_) madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE);
+}
+
+void Memory::make_resident(Pool& pool) {
+    pool.run([&](int member) {
+        const size_t share = size_ / static_cast<size_t>(pool.size()), i = static_cast<size_t>(member);
+        make_resident(share * i, member + 1 == pool.size() ? size_ : share * (i + 1));
+    });
 }
 
 Memory::~Memory() { munmap(data_, size_); }

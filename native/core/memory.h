@@ -6,6 +6,8 @@
 
 namespace outpace {
 
+class Pool;
+
 class Memory {
   public:
     // Throws std::bad_alloc when the system refuses. Zeroed; resident as it is touched, or by `make_resident`.
@@ -16,6 +18,8 @@ class Memory {
 
     // Brings the bytes [begin, end) in now; several threads may share the work.
     void make_resident(size_t begin, size_t end);
+    // Brings all in, every thread of the team a share.
+    void make_resident(Pool& pool);
 
     uint8_t* data() const { return data_; }
     size_t size() const { return size_; }

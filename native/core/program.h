@@ -1,137 +1,61 @@
-// A plan made flat: instructions over one workspace, run by a team of threads with a barrier between them.
+// A plan made flat: instructions over one workspace, run by a team of threads that wait for each other where one reads
+// what another writes.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "core/logits.h"
 #include "core/memory.h"
+#include "core/op.h"
 #include "core/pool.h"
+#include "core/state.h"
 #include "core/weight.h"
 #include "kernels/kernels.h"
 
 namespace outpace {
 
-// Byte offsets into the workspace; every buffer holds rows `stride` floats apart.
-using Offset = int64_t;
-constexpr Offset kNone = -1;
-
-enum class Rows : int { kAll = 0, kWanted = 1 };
-
 // Codes of a value, for as many rows as there may be: q, low, low_offsets and has_low of kernels.h, one after another.
 size_t codes_bytes(size_t rows, size_t stride);
 
-struct EmbedOp {
-    const Weight* table;
-    Offset out;
-    size_t stride;
-};
-
-struct GatherOp {
-    Offset x, out;
-    size_t stride;
-};
-
-// Row-wise verbs, optionally followed by quantising the result for the linears that read it.
-enum class RowVerb : int { kCopy, kNorm, kSwiglu, kSilu, kAdd, kMul, kScale };
-struct RowOp {
-    RowVerb verb;
-    Rows rows;
-    Offset x, y;                // y: second operand, or kNone
-    size_t stride;              // of x, y and out
-    int n;                      // values of a row
-    int groups;                 // norm: how many equal parts of a row are normalised alone
-    float factor;               // norm: eps; scale: factor
-    std::vector<float> weight;  // norm
-    Offset out;                 // float result, or kNone
-    Offset q, scales;           // codes of the result, or kNone
-};
-
-struct LinearPart {
-    const Weight* weight;
-    Offset out;
-    size_t out_stride;
-    Offset residual;          // or kNone
-    std::vector<float> bias;  // padded to whole tiles, or empty
-};
-struct LinearOp {
-    Rows rows;
-    Offset x, q, scales;  // float input, or codes
-    size_t in_stride;
-    std::vector<LinearPart> parts;
-    int n_tiles;
-    int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
-};
-
-struct RopeTable {
-    std::vector<double> frequencies;  // one for each pair
-    Offset out;                       // [T][2 * pairs]
-};
-struct RopeOp {
-    Offset x, out;
-    size_t stride;
-    int n_heads, head_dim, neox, table;  // table: index of its RopeTable, or -1
-    float factor;
-};
-// Turns q and k, writes k and v to the cache: what attention needs done for each row.
-struct KVWriteOp {
-    RopeOp q, k;
-    Offset v;
-    size_t kv_stride;
-    int layer;
-};
-struct AttentionOp {
-    Offset q, out;
-    size_t stride;
-    int n_heads, layer;
-};
-struct CombineOp {
-    Offset out;
-    size_t stride;
-    int n_heads, head_dim;
-};
-
-struct TableOp {
-    int table;
-};
-
-using Op = std::variant<EmbedOp, GatherOp, RowOp, LinearOp, TableOp, RopeOp, KVWriteOp, AttentionOp, CombineOp>;
-
-struct KVShape {
-    int n_kv_heads, head_dim;
-};
-
 struct ProgramSpec {
-    int max_rows, max_wanted, n_pages;
-    int kv_type;  // kF16 or kQ8_0
-    std::vector<KVShape> kv;
-    size_t workspace_bytes;
+    int max_rows, max_exported, max_wanted;
     Offset partial;    // of the split attention's partial results
-    int partial_rows;  // steps of at most this many rows may split
+    int partial_rows;  // attention over at most this many query rows may split
     int partial_chunks;
     Offset scratch;  // one stretch for each thread
     size_t scratch_bytes;
 };
 
-size_t kv_page_bytes(const KVShape& shape, int kv_type);
+// One step: integers in, and for a draft program the hidden state of the position before each row's.
+struct StepView {
+    std::span<const int32_t> tokens;            // [T]
+    std::span<const SegmentView> segments;      // in order, covering all rows
+    std::span<const size_t> n_pages;            // in each segment's page table
+    std::span<const int32_t> wanted, exported;  // ascending [W], [X]; none exported stands for the wanted ones
+    const float* hidden = nullptr;              // [T][hidden_stride]
+    size_t hidden_rows = 0, hidden_width = 0, hidden_stride = 0;
+};
 
 class Program {
   public:
-    Program(std::shared_ptr<WeightArena> weights, ProgramSpec spec);
+    // The workspace may be shared with programs that do not run between this one's run and the last use of its results.
+    Program(std::shared_ptr<WeightArena> weights, std::shared_ptr<State> state, std::shared_ptr<Memory> workspace,
+            ProgramSpec spec);
 
+    // Adds an instruction, which waits for all before it.
     void add(Op op);
+    // The next instruction to be added need not wait: it touches nothing that those since the last wait write, and
+    // writes nothing that they read.
+    void beside() { is_beside_ = true; }
     int add_rope_table(RopeTable table);
 
-    // Runs one step. tokens [T], segments in order covering all rows, wanted rows [W].
-    // Throws std::invalid_argument when an index is out of range; nothing is staged then.
-    void run(std::span<const int32_t> tokens, std::span<const SegmentView> segments, std::span<const size_t> n_pages,
-             std::span<const int32_t> wanted);
-
-    void copy_page(int source, int target);
+    // Runs one step. Throws std::invalid_argument when an index is out of range; nothing is staged then.
+    void run(const StepView& step);
 
     // From now on notes the largest logits as they are made, while they are in the cache of the thread that made them.
     // Returns false and does nothing unless `at` is the result of a linear verb of one matrix for the wanted rows.
@@ -139,38 +63,69 @@ class Program {
     // Of the last run. Throws std::logic_error before keep_peaks.
     Logits logits() const;
 
-    float* floats(Offset at) { return reinterpret_cast<float*>(workspace_.data() + at); }
-    const ProgramSpec& spec() const { return spec_; }
+    float* floats(Offset at) const { return reinterpret_cast<float*>(workspace_->data() + at); }
+    size_t workspace_bytes() const { return workspace_->size(); }
     double last_run_s() const { return last_run_s_; }
     double run_s() const { return run_s_; }
-    // Seconds of each instruction over all runs since profiling was switched on (thread 0's clock, barriers included).
+    // Seconds of each instruction over all runs since profiling was switched on (thread 0's clock). While profiling,
+    // every instruction waits for the one before it.
     void set_profile(bool on);
     std::vector<std::pair<std::string, double>> profile() const;
 
   private:
+    // Some rows of a step.
+    struct RowSet {
+        int n = 0;
+        std::span<const int32_t> index;  // which rows of the step; none for all
+        std::vector<int32_t> position;   // of each
+        std::vector<int32_t> first;      // where each segment's begin, and the end [segments + 1]
+
+        int of_step(int row) const { return index.data() ? index[static_cast<size_t>(row)] : row; }
+    };
     struct AttentionUnit {
         int segment, head, row_begin, row_end, chunk_begin, chunk_end;
     };
     struct Geometry {
-        int n_heads, n_kv_heads, head_dim;
+        Rows rows;
+        int n_heads, n_kv_heads;
+        bool split = false;
         std::vector<AttentionUnit> units;
     };
+    struct Instruction {
+        Op op;
+        bool waits;
+    };
 
-    void check(std::span<const SegmentView> segments, std::span<const size_t> n_pages, std::span<const int32_t> tokens,
-               std::span<const int32_t> wanted) const;
+    void check(const StepView& step) const;
+    void set_rows(const StepView& step);
     void plan_attention();
     int n_units(const Op& op) const;
-    void execute(const Op& op, int begin, int end, int member);
     void work(int member);
-    KVLayer layer(int index) const;
-    size_t capacity(Rows rows) const {
-        return static_cast<size_t>(rows == Rows::kAll ? spec_.max_rows : spec_.max_wanted);
-    }
-    void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
-    int count(Rows rows) const { return rows == Rows::kAll ? T_ : W_; }
     int claim(std::atomic<int>& next, int n_units, int& begin) const;
 
+    size_t capacity(Rows rows) const {
+        const int most[kRowKinds] = {spec_.max_rows, spec_.max_exported, spec_.max_wanted};
+        return static_cast<size_t>(most[static_cast<int>(rows)]);
+    }
+    const RowSet& set_of(Rows rows) const { return rows_[static_cast<int>(rows)]; }
+    int count(Rows rows) const { return set_of(rows).n; }
+    float* scratch(int member) const {
+        return floats(spec_.scratch + static_cast<Offset>(static_cast<size_t>(member) * spec_.scratch_bytes));
+    }
+
+    // One pair for each instruction, in ops/: into how many units a step's work is cut, and the work of some.
+    int units(const EmbedOp& op) const;
+    int units(const HiddenOp& op) const;
+    int units(const GatherOp& op) const;
+    int units(const RowOp& op) const;
+    int units(const LinearOp& op) const;
+    int units(const TableOp& op) const;
+    int units(const RopeOp& op) const;
+    int units(const KVWriteOp& op) const;
+    int units(const AttentionOp& op) const;
+    int units(const CombineOp& op) const;
     void run_op(const EmbedOp& op, int begin, int end, int member);
+    void run_op(const HiddenOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
     void run_op(const RowOp& op, int begin, int end, int member);
     void run_op(const LinearOp& op, int begin, int end, int member);
@@ -179,21 +134,28 @@ class Program {
     void run_op(const KVWriteOp& op, int begin, int end, int member);
     void run_op(const AttentionOp& op, int begin, int end, int member);
     void run_op(const CombineOp& op, int begin, int end, int member);
-    CodeRow code_row(const RowOp& op, size_t row, size_t column);
-    void rope_row(const RopeOp& op, int row, int head_begin, int head_end);
-    const Geometry& geometry(int n_heads, int layer) const;
+
+    void apply(const RowOp& op, const float* x, const float* y, int first, int n, float* out) const;
+    CodeRow code_row(const RowOp& op, size_t row, size_t column) const;
+    Activations activations(Rows rows, Offset q, Offset scales, size_t stride) const;
+    void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
+    void rope_head(const RopeOp& op, int row, int head) const;
+    const Geometry& geometry(const AttentionOp& op) const;
 
     std::shared_ptr<WeightArena> weights_;
+    std::shared_ptr<State> state_;
     const Kernels& kernels_;
     Pool& pool_;
+    std::shared_ptr<Memory> workspace_;
     ProgramSpec spec_;
-    Memory workspace_;
-    std::vector<std::unique_ptr<Memory>> kv_;
-    std::vector<Op> ops_;
+    std::vector<Instruction> ops_;
+    bool is_beside_ = false;
     std::vector<RopeTable> tables_;
     size_t logits_ = SIZE_MAX;  // the instruction that makes them, where peaks are kept
     std::vector<float> peaks_;
     int n_tokens_ = 0x7fffffff;  // the embedding table's
+    int hidden_width_ = 0;       // of the hidden states that a step must have
+    bool exports_ = false;       // whether some value has the exported rows
 
     struct alignas(64) Counter {
         std::atomic<int> next{0};
@@ -202,12 +164,10 @@ class Program {
     size_t n_counters_ = 0;
 
     // The step being run.
-    int T_ = 0, W_ = 0;
-    std::span<const int32_t> tokens_, wanted_;
-    std::span<const SegmentView> segments_;
-    std::vector<int32_t> position_, segment_of_;
-    mutable std::vector<Geometry> geometries_;
-    bool split_ = false;
+    StepView step_;
+    RowSet rows_[kRowKinds];
+    std::vector<int32_t> wanted_in_exported_, segment_of_;
+    std::vector<Geometry> geometries_;
     double last_run_s_ = 0, run_s_ = 0;
     bool profiling_ = false;
     std::vector<double> seconds_;

@@ -152,7 +152,7 @@ OUTPACE_INLINE void exponentials(float* s, int n_valid, Merged out) {
 
 template <class Page>
 OUTPACE_INLINE Page page_at(const AttentionArgs& a, int head, int position) {
-    return Page(a.kv, a.kv.pages + static_cast<size_t>(a.segment.pages[position / kPage]) * a.kv.page_bytes, head);
+    return Page(a.kv, a.kv.pages + static_cast<size_t>(a.pages[position / kPage]) * a.kv.page_bytes, head);
 }
 
 // One chunk for N queries: valid[n] positions from `begin` count for query n (at least one each).
@@ -215,7 +215,7 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
     float* one = turned + kQueries * head_dim;   // [head_dim] of one query
     const float* q[N];
     for (int n = 0; n < N; ++n) {
-        const size_t row = static_cast<size_t>(a.segment.first_row + (first + n) / group);
+        const size_t row = static_cast<size_t>((first + n) / group);
         q[n] = a.q + row * a.q_stride + static_cast<size_t>(head * group + (first + n) % group) * head_dim;
     }
     for (int i = 0; i < head_dim; ++i)
@@ -227,13 +227,13 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
         bool any = false, all = true;
         for (int n = 0; n < N; ++n) {
             const int row = (first + n) / group, h = head * group + (first + n) % group;
-            const size_t at = static_cast<size_t>(a.segment.first_row + row);
-            const int seen = a.segment.start + row + 1 - chunk * kChunk;
+            const size_t at = static_cast<size_t>(row);
+            const int seen = a.positions[row] + 1 - chunk * kChunk;
             valid[n] = seen < kChunk ? seen : kChunk;
             any |= seen > 0;
             all &= seen > 0;
             out[n] = {a.partial ? a.partial + ((at * a.n_heads + h) * a.partial_chunks + chunk) * state
-                                : (chunk == 0 ? running : parts) + n * state};
+                                : (chunk == chunk_begin ? running : parts) + n * state};
         }
         if (!any) break;
         if (all) {
@@ -247,7 +247,7 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
                 attend_chunk<Page, 1>(a, head, chunk * kChunk, one, one_valid, scores, one_out);
             }
         }
-        if (!a.partial && chunk > 0)
+        if (!a.partial && chunk > chunk_begin)
             for (int n = 0; n < N; ++n)
                 if (valid[n] > 0) merge({running + n * state}, {parts + n * state}, head_dim);
     }
@@ -255,7 +255,7 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
     for (int n = 0; n < N; ++n) {
         const int row = (first + n) / group, h = head * group + (first + n) % group;
         finish({running + n * state}, head_dim,
-               a.out + static_cast<size_t>(a.segment.first_row + row) * a.q_stride + static_cast<size_t>(h) * head_dim);
+               a.out + static_cast<size_t>(row) * a.q_stride + static_cast<size_t>(h) * head_dim);
     }
 }
 

@@ -89,18 +89,20 @@ struct KVLayer {
 struct SegmentView {
     int start;  // position of the first row
     int n_rows;
-    int first_row;  // index of that row in the step
     const int32_t* pages;
+    int first = 0;                             // attention begins at this position, a multiple of 256
+    int slot = 0, n_draft = 0, n_pending = 0;  // recurrent state; see outpace.graph.step
 };
 
 // Queries of one kv head against one sequence's cache.
 struct AttentionArgs {
     KVLayer kv;
-    SegmentView segment;
-    const float* q;  // [T][q_stride]: H heads of head_dim, already turned and scaled
+    const int32_t* pages;      // of the sequence
+    const int32_t* positions;  // of each query row, ascending
+    const float* q;            // [rows][q_stride]: H heads of head_dim, already turned and scaled
     size_t q_stride;
     int n_heads;
-    float* out;          // [T][q_stride]
+    float* out;          // [rows][q_stride]
     float* partial;      // split mode: [row][head][chunk][head_dim + 2], else null
     int partial_chunks;  // chunks a row has room for
     float* scratch;      // 8 * (256 + 3 * head_dim + 4) + head_dim floats
@@ -135,7 +137,7 @@ struct Kernels {
     void (*rope_head)(const float* x, int head_dim, RopeArgs rope, float factor, float* out);
 
     void (*kv_write)(const KVLayer& kv, uint8_t* page, int offset, int head, const float* k, const float* v);
-    // Chunks [chunk_begin, chunk_end) of every row of the kv head; see attention.h.
+    // Chunks [chunk_begin, chunk_end) of some rows of one sequence, for a kv head; see attention.h.
     void (*attention)(const AttentionArgs& args, int kv_head, int row_begin, int row_end, int chunk_begin,
                       int chunk_end);
     // Combines one row's partial results, chunk by chunk in order.

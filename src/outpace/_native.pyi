@@ -22,9 +22,11 @@ class Pool:
     def size(self) -> int: ...
 
 class Memory:
-    """Resident anonymous memory, zeroed."""
+    """
+    Resident anonymous memory, zeroed; brought in by a team of threads if one is given.
+    """
 
-    def __init__(self, n_bytes: int) -> None: ...
+    def __init__(self, n_bytes: int, pool: Pool | None = None) -> None: ...
 
     @property
     def size(self) -> int: ...
@@ -61,43 +63,32 @@ def packed_bytes(tier: str, type: int, n_rows: int, n_cols: int) -> int:
     Bytes a matrix takes when packed; 0 when the type has no kernel or the width does not suit it.
     """
 
-def codes_bytes(rows: int, stride: int) -> int:
-    """Bytes of the integer codes of a value, scales left out."""
-
-def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
-    """Bytes of one page of 64 positions of one layer."""
-
 def read_bandwidth(tier: str, pool: Pool, memory: Memory) -> float:
     """Bytes a second at which the team reads the memory once."""
 
 def integer_rate(tier: str, pool: Pool, rounds: int) -> float:
     """Multiply-adds of int8 a second from registers."""
 
-class Program:
-    """A plan made flat; see outpace.backends.cpu.lower."""
+def codes_bytes(rows: int, stride: int) -> int:
+    """Bytes of the integer codes of a value, scales left out."""
 
-    def __init__(self, weights: WeightArena, max_rows: int, max_wanted: int, n_pages: int, kv_type: int, kv: Sequence[tuple[int, int]], workspace_bytes: int, partial: int, partial_rows: int, partial_chunks: int, scratch: int, scratch_bytes: int) -> None: ...
+def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
+    """Bytes of one page of 64 positions of one layer."""
 
-    def add_embed(self, table: Weight, out: int, stride: int) -> None: ...
+class State:
+    """What sequences carry between steps: pages of keys and values."""
 
-    def add_gather(self, x: int, out: int, stride: int) -> None: ...
-
-    def add_rows(self, verb: int, rows: int, x: int, y: int, stride: int, n: int, groups: int, factor: float, weight: Sequence[float], out: int, q: int, scales: int) -> None: ...
-
-    def add_linear(self, rows: int, x: int, q: int, scales: int, in_stride: int, weights: Sequence[Weight], outs: Sequence[int], strides: Sequence[int], residuals: Sequence[int], biases: Sequence[Sequence[float]]) -> None: ...
-
-    def add_rope_table(self, frequencies: Sequence[float], out: int) -> int: ...
-
-    def add_rope(self, x: int, out: int, stride: int, n_heads: int, head_dim: int, neox: int, table: int) -> None: ...
-
-    def add_kv_write(self, layer: int, q: int, q_out: int, q_stride: int, n_heads: int, k: int, k_out: int, v: int, kv_stride: int, n_kv_heads: int, head_dim: int, neox: int, q_table: int, k_table: int, scale: float) -> None: ...
-
-    def add_attention(self, layer: int, q: int, out: int, stride: int, n_heads: int, head_dim: int) -> None: ...
-
-    def run(self, tokens: Sequence[int], segments: list, wanted: Sequence[int]) -> None:
-        """Run one step."""
+    def __init__(self, pool: Pool, n_pages: int, kv_type: int, kv: Sequence[tuple[int, int]]) -> None: ...
 
     def copy_page(self, source: int, target: int) -> None: ...
+
+class Program:
+    """A plan made flat; see outpace.backends.cpu.layout."""
+
+    def __init__(self, weights: WeightArena, state: State, workspace: Memory, max_rows: int, max_exported: int, max_wanted: int, partial: int, partial_rows: int, partial_chunks: int, scratch: int, scratch_bytes: int) -> None: ...
+
+    def run(self, tokens: Sequence[int], segments: list, wanted: Sequence[int], exported: Sequence[int] = [], hidden: Annotated[NDArray[numpy.float32], dict(shape=(None, None), device='cpu', writable=False)] | None = None) -> None:
+        """Run one step."""
 
     def keep_peaks(self, at: int) -> bool:
         """
@@ -120,6 +111,30 @@ class Program:
 
     def profile(self) -> list[tuple[str, float]]:
         """Seconds of each instruction since profiling was switched on."""
+
+    def beside(self) -> None:
+        """
+        The next instruction need not wait for those before it: none of them writes what it reads or writes, or
+        reads what it writes.
+        """
+
+    def add_embed(self, table: Weight, out: int, stride: int) -> None: ...
+
+    def add_hidden(self, width: int, out: int, stride: int) -> None: ...
+
+    def add_gather(self, source_rows: int, rows: int, x: int, x_stride: int, out: int, stride: int, n: int) -> None: ...
+
+    def add_rows(self, verb: int, rows: int, x: tuple[int, int, int], y: tuple[int, int, int], n: int, groups: int, eps: float, factor: float, weight: Sequence[float], out: int, out_stride: int, q: int, scales: int, q_stride: int) -> None: ...
+
+    def add_linear(self, rows: int, x: int, q: int, scales: int, in_stride: int, weights: Sequence[Weight], outs: Sequence[int], strides: Sequence[int], residuals: Sequence[int], biases: Sequence[Sequence[float]]) -> None: ...
+
+    def add_rope_table(self, frequencies: Sequence[float], out: int) -> int: ...
+
+    def add_rope(self, rows: int, x: int, out: int, stride: int, n_heads: int, head_dim: int, neox: int, table: int, factor: float) -> None: ...
+
+    def add_kv_write(self, layer: int, k: int, k_out: int, k_stride: int, v: int, v_stride: int, n_kv_heads: int, head_dim: int, neox: int, table: int) -> None: ...
+
+    def add_attention(self, rows: int, layer: int, q: int, out: int, stride: int, n_heads: int) -> None: ...
 
 class Sampler:
     """Chooses tokens by the settings of one request; see outpace.sampling."""

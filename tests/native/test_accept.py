@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.program import NONE, Space, padded, program
+from tests.support.program import NONE, WANTED, Space, padded, program
 from tests.support.sampling import OPEN
 
 from outpace import _native
@@ -27,7 +27,7 @@ def programmed(logits, tier=TIERS[0], threads=2):
     weight = arena.pack(int(GGMLType.F32), n, K, weights.reshape(-1).view(np.uint8))
     found = program(tier, space, threads=threads, rows=n_rows, arena=arena)
     found.add_linear(
-        rows=1, x=at_x, q=NONE, scales=NONE, in_stride=K, weights=[weight], outs=[at_out], strides=[padded(n)],
+        rows=WANTED, x=at_x, q=NONE, scales=NONE, in_stride=K, weights=[weight], outs=[at_out], strides=[padded(n)],
         residuals=[NONE], biases=[[]],
     )  # fmt: skip
     assert found.keep_peaks(at_out)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.program import NONE, Space, padded, program
+from tests.support.program import ALL, NONE, Space, padded, program
 
 from outpace import _native
 
@@ -23,13 +23,16 @@ class Cache:
             tier, space, threads=threads, rows=rows, kv=[(kv_heads, head_dim)], n_pages=n_pages, kv_type=kv_type,
             arena=arena, partial_rows=split,
         )  # fmt: skip
+        self.program.add_rope(
+            rows=ALL, x=self.at["q"], out=self.at["q"], stride=self.q_stride, n_heads=heads, head_dim=head_dim, neox=0,
+            table=NONE, factor=head_dim**-0.5,
+        )  # fmt: skip
         self.program.add_kv_write(
-            layer=0, q=self.at["q"], q_out=self.at["q"], q_stride=self.q_stride, n_heads=heads, k=self.at["k"],
-            k_out=self.at["k"], v=self.at["v"], kv_stride=self.kv_stride, n_kv_heads=kv_heads, head_dim=head_dim,
-            neox=0, q_table=NONE, k_table=NONE, scale=head_dim**-0.5,
+            layer=0, k=self.at["k"], k_out=self.at["k"], k_stride=self.kv_stride, v=self.at["v"],
+            v_stride=self.kv_stride, n_kv_heads=kv_heads, head_dim=head_dim, neox=0, table=NONE,
         )  # fmt: skip
         self.program.add_attention(
-            layer=0, q=self.at["q"], out=self.at["out"], stride=self.q_stride, n_heads=heads, head_dim=head_dim
+            rows=ALL, layer=0, q=self.at["q"], out=self.at["out"], stride=self.q_stride, n_heads=heads
         )
 
     def step(self, q, k, v, segments):

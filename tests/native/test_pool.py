@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.program import COPY, NONE, Space, program, run_rows
+from tests.support.program import COPY, Space, add_rows, program, run_rows
 
 from outpace import _native
 
@@ -20,9 +20,7 @@ def test_thousands_of_short_runs_end(threads):
     q, s = space.take(_native.codes_bytes(1, 32)), space.take(64)
     prog = program("portable", space, rows=1, threads=threads)
     for _ in range(20):
-        prog.add_rows(
-            verb=COPY, rows=0, x=at, y=NONE, stride=32, n=32, groups=1, factor=0.0, weight=[], out=at, q=q, scales=s
-        )
+        add_rows(prog, COPY, at, n=32, out=at, q=q, scales=s)
     prog.floats(at, 1, 32, 32)[:] = np.arange(32)
     for _ in range(200):
         run_rows(prog, 1)
@@ -31,11 +29,10 @@ def test_thousands_of_short_runs_end(threads):
 
 
 def test_a_page_copies_over_all_layers():
-    space = Space()
-    prog = program("portable", space, rows=1, kv=[(1, 16), (2, 32)], n_pages=3)
-    prog.copy_page(0, 2)
+    state = _native.State(pool=_native.Pool(1), n_pages=3, kv_type=1, kv=[(1, 16), (2, 32)])
+    state.copy_page(0, 2)
     with pytest.raises(ValueError, match="page out of range"):
-        prog.copy_page(0, 3)
+        state.copy_page(0, 3)
 
 
 def test_buffers_out_of_range_are_refused():

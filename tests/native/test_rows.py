@@ -12,6 +12,7 @@ from tests.support.program import (
     SILU,
     SWIGLU,
     Space,
+    add_rows,
     padded,
     program,
     quantized,
@@ -24,15 +25,15 @@ TIERS = _native.supported_tiers()
 LENGTHS = (1, 5, 16, 31, 32, 75, 576, 1537)
 
 
-def run(tier, verb, x, y=None, *, weight=(), factor=0.0, groups=1, threads=1):
+def run(tier, verb, x, y=None, *, weight=(), eps=0.0, factor=1.0, groups=1, threads=1):
     t, n = x.shape
     stride = padded(n)
     space = Space()
     at_x, at_y, at_out = (space.take(4 * t * stride) for _ in range(3))
     prog = program(tier, space, rows=t, threads=threads)
-    prog.add_rows(
-        verb=verb, rows=0, x=at_x, y=NONE if y is None else at_y, stride=stride, n=n, groups=groups, factor=factor,
-        weight=list(weight), out=at_out, q=NONE, scales=NONE,
+    add_rows(
+        prog, verb, at_x, NONE if y is None else at_y, n=n, groups=groups, eps=eps, factor=factor, weight=weight,
+        out=at_out,
     )  # fmt: skip
     prog.floats(at_x, t, stride, n)[:] = x
     if y is not None:
@@ -69,7 +70,7 @@ def test_norm_is_its_formula_in_each_group(tier, n, groups):
     x, w = rows(n), rows(n // groups, t=1, seed=2)[0]
     parts = x.reshape(3, groups, -1).astype(np.float64)
     expected = parts / np.sqrt((parts**2).mean(axis=-1, keepdims=True) + 1e-5) * w
-    found = run(tier, NORM, x, weight=w, factor=1e-5, groups=groups)
+    found = run(tier, NORM, x, weight=w, eps=1e-5, groups=groups)
     np.testing.assert_allclose(found, expected.reshape(3, n), rtol=2e-6, atol=1e-6)
 
 
@@ -78,7 +79,7 @@ def test_all_tiers_and_thread_counts_give_the_same_bits(n):
     x, y, w = rows(n, t=20), rows(n, t=20, seed=1), rows(n, t=1, seed=2)[0]
     x[4] *= 40  # the exponential's ends
     for verb, second, options in (
-        (SILU, None, {}), (SWIGLU, y, {}), (NORM, None, {"weight": w, "factor": 1e-6}),
+        (SILU, None, {}), (SWIGLU, y, {}), (NORM, None, {"weight": w, "eps": 1e-6}),
     ):  # fmt: skip
         first = run(TIERS[0], verb, x, second, **options)
         for tier in TIERS:
@@ -109,10 +110,7 @@ def test_quantising_rounds_to_nearest_with_16_bits_in_blocks_far_above_their_str
     at_x = space.take(4 * t * stride)
     at_q, at_s = space.take(_native.codes_bytes(t, stride)), space.take(t * stride // 32 * 16)
     prog = program(tier, space, rows=t)
-    prog.add_rows(
-        verb=COPY, rows=0, x=at_x, y=NONE, stride=stride, n=n, groups=1, factor=0.0, weight=[], out=at_x, q=at_q,
-        scales=at_s,
-    )  # fmt: skip
+    add_rows(prog, COPY, at_x, n=n, out=at_x, q=at_q, scales=at_s)
     prog.floats(at_x, t, stride, n)[:] = x
     run_rows(prog, t)
     n_bytes = _native.codes_bytes(t, stride)
@@ -145,7 +143,9 @@ def test_rope_turns_each_pair_by_its_angle(tier, neox):
     at_x, at_out, at_table = space.take(4 * t * stride), space.take(4 * t * stride), space.take(4 * t * dims)
     prog = program(tier, space, rows=t)
     table = prog.add_rope_table(frequencies=frequencies, out=at_table)
-    prog.add_rope(x=at_x, out=at_out, stride=stride, n_heads=heads, head_dim=k, neox=neox, table=table)
+    prog.add_rope(
+        rows=0, x=at_x, out=at_out, stride=stride, n_heads=heads, head_dim=k, neox=neox, table=table, factor=1.0
+    )
     prog.floats(at_x, t, stride, heads * k)[:] = x
     prog.run([0] * t, [(7, t, np.zeros(1, np.int32))], [])
     found = prog.floats(at_out, t, stride, heads * k).copy().reshape(t, heads, k)

@@ -10,6 +10,7 @@ from outpace.gguf.types import GGMLType
 
 COPY, NORM, SWIGLU, SILU, ADD, MUL, SCALE = range(7)
 NONE = -1
+ALL, EXPORTED, WANTED = range(3)
 
 
 def padded(n: int, to: int = 32) -> int:
@@ -36,21 +37,32 @@ def program(tier, space, *, threads=1, rows=64, kv=(), n_pages=1, kv_type=1, are
     partial = space.take(4 * max(1, partial_rows) * heads * chunks * (head_dim + 2))
     scratch_bytes = padded(4 * max(widest, 8 * (256 + 3 * head_dim + 4) + head_dim), 64)
     scratch = space.take(threads * scratch_bytes)
-    arena = arena or _native.WeightArena(tier, _native.Pool(threads), 64)
+    pool = _native.Pool(threads)
+    arena = arena or _native.WeightArena(tier, pool, 64)
     return _native.Program(
         weights=arena,
+        state=_native.State(pool=pool, n_pages=n_pages, kv_type=kv_type, kv=list(kv)),
+        workspace=_native.Memory(space.end),
         max_rows=rows,
+        max_exported=rows,
         max_wanted=rows,
-        n_pages=n_pages,
-        kv_type=kv_type,
-        kv=list(kv),
-        workspace_bytes=space.end,
         partial=partial,
         partial_rows=partial_rows,
         partial_chunks=chunks,
         scratch=scratch,
         scratch_bytes=scratch_bytes,
     )
+
+
+def add_rows(prog, verb, x, y=NONE, *, n, out, groups=1, eps=0.0, factor=1.0, weight=(), q=NONE, scales=NONE, **more):
+    """Add a row-wise verb over compact buffers; `more` overrides."""
+    stride = padded(n)
+    operands = {"x": (x, stride, n // groups), "y": (y, stride, n // groups)}
+    arguments = {"out_stride": stride, "q_stride": stride, "rows": ALL} | operands | more
+    prog.add_rows(
+        verb=verb, n=n, out=out, groups=groups, eps=eps, factor=factor, weight=list(weight), q=q, scales=scales,
+        **arguments,
+    )  # fmt: skip
 
 
 def run_rows(prog, n_rows: int) -> None:
@@ -73,10 +85,7 @@ def linear(tier, kind, raw, shape, x, *, threads=1, residual=None, bias=None):
     prog = program(tier, space, threads=threads, rows=max(t, 1), arena=arena)
     plain = kind in (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
     if not plain:
-        prog.add_rows(
-            verb=COPY, rows=0, x=at_x, y=NONE, stride=stride, n=k, groups=1, factor=0.0, weight=[],
-            out=at_x, q=at_q, scales=at_s,
-        )  # fmt: skip
+        add_rows(prog, COPY, at_x, n=k, out=at_x, q=at_q, scales=at_s)
     biased = [] if bias is None else [*bias.tolist(), *([0.0] * (out_stride - n))]
     prog.add_linear(
         rows=0, x=at_x if plain else NONE, q=NONE if plain else at_q, scales=NONE if plain else at_s, in_stride=stride,

@@ -7,8 +7,10 @@ import os
 from outpace import _native
 from outpace.backends.backend import Limits, MemoryPlan
 from outpace.backends.cpu import weights
-from outpace.backends.cpu.executable import KV_TYPES, CpuExecutable, Progress
-from outpace.backends.cpu.layout import Layout, lower, tensors
+from outpace.backends.cpu.executable import KV_TYPES, CpuExecutable
+from outpace.backends.cpu.layout import Layout, Sizes, tensors
+from outpace.backends.cpu.loading import Loaded, Progress
+from outpace.backends.cpu.lower import lower
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
 from outpace.graph.plan import Plan
@@ -47,16 +49,16 @@ class CpuBackend:
             threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
         self._progress = progress
-        self._last: Layout | None = None
+        self._last: tuple[Plan, Limits, Layout] | None = None
 
     def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold; reads no tensor."""
         _refuse(draft)
         layout = self._lower(plan, limits)
         kv_type = KV_TYPES[limits.kv_type]
-        page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.kv)
+        page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.state.kv)
         return MemoryPlan(
-            weights_bytes=sum(weights.packed_bytes(ref, self.tier) for ref in tensors(layout)),
+            weights_bytes=sum(weights.packed_bytes(ref, self.tier) for ref in tensors([layout])),
             kv_bytes=page * limits.n_pages,
             state_bytes=0,
             workspace_bytes=layout.workspace_bytes,
@@ -74,13 +76,16 @@ class CpuBackend:
         """Pack the weights and return the runnable program; see `backend.Backend`."""
         _refuse(draft)
         layout = self._lower(plan, limits)
-        return CpuExecutable(layout, file, _native.Pool(self.threads), self.tier, self._progress)
+        loaded = Loaded([layout], file, _native.Pool(self.threads), self.tier)
+        loaded.pack(self._progress)
+        return CpuExecutable(layout, limits, loaded)
 
     def _lower(self, plan: Plan, limits: Limits) -> Layout:
         """Lower a plan; what was lowered last, to tell its memory, is most often what is compiled next."""
-        if self._last is None or self._last.plan is not plan or self._last.limits != limits:
-            self._last = lower(plan, limits, self.threads)
-        return self._last
+        if self._last is None or self._last[0] is not plan or self._last[1] != limits:
+            sizes = Sizes(limits.max_rows, limits.max_rows, limits.max_wanted)
+            self._last = plan, limits, lower(plan, limits, sizes, self.threads)
+        return self._last[2]
 
 
 def _refuse(draft: Plan | None) -> None:

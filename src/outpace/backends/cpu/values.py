@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+from types import MappingProxyType
+
 from outpace.backends.cpu import weights
 from outpace.graph.ops import Rope
 from outpace.graph.plan import Plan
 
 
+class RowVerb(IntEnum):
+    """Row-wise instructions, as in native/core/op.h."""
+
+    COPY = 0
+    NORM = 1
+    SWIGLU = 2
+    SILU = 3
+    ADD = 4
+    MUL = 5
+    SCALE = 6
+
+
+ROW_VERBS = MappingProxyType(
+    {
+        "rms_norm": RowVerb.NORM,
+        "swiglu": RowVerb.SWIGLU,
+        "silu": RowVerb.SILU,
+        "add": RowVerb.ADD,
+        "mul": RowVerb.MUL,
+        "scale": RowVerb.SCALE,
+    }
+)
+
+
 class Values:
-    """Questions about the values of one plan, answered with `heads` and fused rotary verbs seen through."""
+    """Questions about the values of one plan, answered with verbs that compute nothing seen through."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -51,16 +78,39 @@ class Values:
         return floats, q
 
     def final_readers(self, value: int) -> list[int]:
-        """Return the nodes whose instructions read a value's buffer: a rope done by its attention reads nothing."""
+        """Return the nodes whose instructions read a value's buffer: not a rope done by its attention, not a view."""
         found: list[int] = []
         for reader in self.real_readers(value):
-            is_fused = self._plan.nodes[reader].verb == "rope" and self.is_fused_rope(reader)
-            found += self.final_readers(reader) if is_fused else [reader]
+            is_rope = self._plan.nodes[reader].verb == "rope" and self.is_fused_rope(reader)
+            found += self.final_readers(reader) if is_rope or self.is_view(reader) else [reader]
         return found
 
     def is_last(self, value: int, reader: int) -> bool:
         """Return whether nobody reads a value after `reader`."""
-        return max(self.real_readers(value)) == reader and value not in self._plan.outputs.values()
+        return max(self.final_readers(value)) == reader and value not in self._plan.outputs.values()
+
+    def is_view(self, i: int) -> bool:
+        """Return whether a value is a part of another that all its readers can read where it lies."""
+        node = self._plan.nodes[i]
+        if node.verb != "part" or i in self._plan.outputs.values():
+            return False
+        is_grouped = len(node.shape) > 2
+        readers = self._readers[i] if is_grouped else self.real_readers(i)
+        if self.is_view(self.resolve(node.inputs[0])):
+            return False
+        verbs = {self._plan.nodes[reader].verb for reader in readers}
+        return verbs <= set(ROW_VERBS) or (not is_grouped and verbs == {"gated_delta"})
+
+    def concatenated(self, value: int) -> tuple[int, int] | None:
+        """Return the value that one is put into, and where in its rows, if that is all it is read for."""
+        readers = self.real_readers(value)
+        if len(readers) != 1 or value in self._plan.outputs.values():
+            return None
+        node = self._plan.nodes[readers[0]]
+        if node.verb != "concat" or self._plan.nodes[value].verb not in ROW_VERBS:
+            return None
+        parts = [self.resolve(each) for each in node.inputs]
+        return readers[0], sum(self.width(each) for each in parts[: parts.index(value)])
 
     def is_fused_rope(self, i: int) -> bool:
         """Return whether a rope only feeds an attention's query or key: then it is turned as the cache is written."""

@@ -1,0 +1,127 @@
+// The instructions of a program: which buffers each reads and writes, and the settings of its verb.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "core/weight.h"
+
+namespace outpace {
+
+// Byte offsets into the workspace.
+using Offset = int64_t;
+constexpr Offset kNone = -1;
+
+// Which rows of a step a value has: all, those whose hidden state is asked for, or those whose logits are.
+enum class Rows : int { kAll, kExported, kWanted };
+constexpr int kRowKinds = 3;
+
+// Float rows, `stride` floats apart. Where a verb works on groups, they begin `group_stride` floats apart.
+struct Operand {
+    Offset at = kNone;
+    size_t stride = 0, group_stride = 0;
+};
+
+struct EmbedOp {
+    static constexpr const char* kName = "embed";
+    const Weight* table;
+    Offset out;
+    size_t stride;
+};
+
+// Takes the hidden states that come with a step.
+struct HiddenOp {
+    static constexpr const char* kName = "hidden";
+    int width;
+    Offset out;
+    size_t stride;
+};
+
+// Keeps some rows.
+struct GatherOp {
+    static constexpr const char* kName = "gather";
+    Rows from, rows;
+    Offset x;
+    size_t x_stride;
+    Offset out;
+    size_t stride;
+    int n;
+};
+
+// Row-wise verbs, optionally followed by quantising the result for the linears that read it.
+enum class RowVerb : int { kCopy, kNorm, kSwiglu, kSilu, kAdd, kMul, kScale };
+struct RowOp {
+    static constexpr const char* kName = "rows";
+    RowVerb verb;
+    Rows rows;
+    Operand x, y;               // y: second operand, or kNone
+    int n;                      // values of a row
+    int groups;                 // equal parts of a row that are worked on alone
+    float eps, factor;          // norms: eps; scale: factor
+    std::vector<float> weight;  // norm
+    Offset out;                 // float result, or kNone
+    size_t out_stride;
+    Offset q, scales;  // codes of the result, or kNone
+    size_t q_stride;
+};
+
+struct LinearPart {
+    const Weight* weight;
+    Offset out;
+    size_t out_stride;
+    Offset residual;          // or kNone
+    std::vector<float> bias;  // padded to whole tiles, or empty
+};
+struct LinearOp {
+    static constexpr const char* kName = "linear";
+    Rows rows;
+    Offset x, q, scales;  // float input, or codes
+    size_t in_stride;
+    std::vector<LinearPart> parts;
+    int n_tiles;
+    int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
+};
+
+struct RopeTable {
+    std::vector<double> frequencies;  // one for each pair
+    Offset out;                       // [T][2 * pairs]
+};
+struct TableOp {
+    static constexpr const char* kName = "rope_table";
+    int table;
+};
+struct RopeOp {
+    static constexpr const char* kName = "rope";
+    Rows rows;
+    Offset x, out;
+    size_t stride;
+    int n_heads, head_dim, neox, table;  // table: index of its RopeTable, or -1
+    float factor;
+};
+// Turns k, writes k and v to the cache.
+struct KVWriteOp {
+    static constexpr const char* kName = "kv_write";
+    RopeOp k;
+    Offset v;
+    size_t v_stride;
+    int layer;
+};
+// q and out have the same rows and the same stride.
+struct AttentionOp {
+    static constexpr const char* kName = "attention";
+    Rows rows;
+    Offset q, out;
+    size_t stride;
+    int n_heads, layer;
+};
+struct CombineOp {
+    static constexpr const char* kName = "combine";
+    AttentionOp attention;
+};
+
+using Op =
+    std::variant<EmbedOp, HiddenOp, GatherOp, RowOp, LinearOp, TableOp, RopeOp, KVWriteOp, AttentionOp, CombineOp>;
+
+}  // namespace outpace

@@ -1,0 +1,144 @@
+// Attention: rotary tables, heads turned, keys and values written, chunks attended and their parts combined.
+#include <algorithm>
+#include <cmath>
+
+#include "core/program.h"
+
+namespace outpace {
+namespace {
+
+constexpr int kPage = 64, kChunk = 256;
+constexpr int kRowsPerUnit = 16;  // query rows of one attention unit in prefill
+
+int chunks_to(int position) { return position / kChunk + 1; }
+
+}  // namespace
+
+int Program::units(const TableOp&) const { return count(Rows::kAll); }
+
+void Program::run_op(const TableOp& op, int begin, int end, int) {
+    const RopeTable& table = tables_[static_cast<size_t>(op.table)];
+    const size_t pairs = table.frequencies.size();
+    for (int row = begin; row < end; ++row) {
+        float* out = floats(table.out) + static_cast<size_t>(row) * 2 * pairs;
+        for (size_t i = 0; i < pairs; ++i) {
+            const double angle = set_of(Rows::kAll).position[static_cast<size_t>(row)] * table.frequencies[i];
+            out[i] = static_cast<float>(std::cos(angle));
+            out[pairs + i] = static_cast<float>(std::sin(angle));
+        }
+    }
+}
+
+void Program::rope_head(const RopeOp& op, int row, int head) const {
+    RopeArgs rope = {nullptr, 0, op.neox};
+    if (op.table >= 0) {
+        const RopeTable& table = tables_[static_cast<size_t>(op.table)];
+        const size_t at = static_cast<size_t>(set_of(op.rows).of_step(row));
+        rope.dims = static_cast<int>(2 * table.frequencies.size());
+        rope.cos_sin = floats(table.out) + at * static_cast<size_t>(rope.dims);
+    }
+    const size_t at = static_cast<size_t>(row) * op.stride + static_cast<size_t>(head * op.head_dim);
+    kernels_.rope_head(floats(op.x) + at, op.head_dim, rope, op.factor, floats(op.out) + at);
+}
+
+int Program::units(const RopeOp& op) const { return count(op.rows) * op.n_heads; }
+
+void Program::run_op(const RopeOp& op, int begin, int end, int) {
+    for (int unit = begin; unit < end; ++unit) rope_head(op, unit / op.n_heads, unit % op.n_heads);
+}
+
+int Program::units(const KVWriteOp& op) const { return count(Rows::kAll) * op.k.n_heads; }
+
+void Program::run_op(const KVWriteOp& op, int begin, int end, int) {
+    const KVLayer kv = state_->kv(op.layer);
+    for (int unit = begin; unit < end; ++unit) {
+        const size_t row = static_cast<size_t>(unit / kv.n_kv_heads);
+        const int head = unit % kv.n_kv_heads;
+        rope_head(op.k, static_cast<int>(row), head);
+        const int position = set_of(Rows::kAll).position[row];
+        const SegmentView& segment = step_.segments[static_cast<size_t>(segment_of_[row])];
+        uint8_t* page = kv.pages + static_cast<size_t>(segment.pages[position / kPage]) * kv.page_bytes;
+        const size_t at = static_cast<size_t>(head * kv.head_dim);
+        kernels_.kv_write(kv, page, position % kPage, head, floats(op.k.out) + row * op.k.stride + at,
+                          floats(op.v) + row * op.v_stride + at);
+    }
+}
+
+const Program::Geometry& Program::geometry(const AttentionOp& op) const {
+    const int n_kv_heads = state_->spec().kv[static_cast<size_t>(op.layer)].n_kv_heads;
+    return *std::find_if(geometries_.begin(), geometries_.end(), [&](const Geometry& g) {
+        return g.rows == op.rows && g.n_heads == op.n_heads && g.n_kv_heads == n_kv_heads;
+    });
+}
+
+// Which rows, heads and chunks each unit of attention takes in this step. Never changes a result, only who computes it.
+void Program::plan_attention() {
+    for (Geometry& g : geometries_) {
+        g.units.clear();
+        const RowSet& set = set_of(g.rows);
+        int most_chunks = 0;
+        for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s)
+            if (const int end = set.first[static_cast<size_t>(s) + 1]; end > set.first[static_cast<size_t>(s)])
+                most_chunks = std::max(most_chunks, chunks_to(set.position[static_cast<size_t>(end) - 1]) -
+                                                        step_.segments[static_cast<size_t>(s)].first / kChunk);
+        g.split = set.n <= spec_.partial_rows && most_chunks > 1;
+        for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s) {
+            const int begin = set.first[static_cast<size_t>(s)], end = set.first[static_cast<size_t>(s) + 1];
+            if (begin == end) continue;
+            const int first_chunk = step_.segments[static_cast<size_t>(s)].first / kChunk;
+            const int chunks = chunks_to(set.position[static_cast<size_t>(end) - 1]);
+            for (int head = 0; head < g.n_kv_heads; ++head) {
+                if (g.split) {
+                    for (int c = first_chunk; c < chunks; ++c) g.units.push_back({s, head, begin, end, c, c + 1});
+                    continue;
+                }
+                for (int r = begin; r < end; r += kRowsPerUnit)
+                    g.units.push_back({s, head, r, std::min(r + kRowsPerUnit, end), first_chunk, chunks});
+            }
+        }
+    }
+}
+
+int Program::units(const AttentionOp& op) const { return static_cast<int>(geometry(op).units.size()); }
+
+void Program::run_op(const AttentionOp& op, int begin, int end, int member) {
+    const Geometry& g = geometry(op);
+    AttentionArgs args = {};
+    args.kv = state_->kv(op.layer);
+    args.positions = set_of(op.rows).position.data();
+    args.q = floats(op.q);
+    args.q_stride = op.stride;
+    args.n_heads = op.n_heads;
+    args.out = floats(op.out);
+    args.partial = g.split ? floats(spec_.partial) : nullptr;
+    args.partial_chunks = spec_.partial_chunks;
+    args.scratch = scratch(member);
+    for (int i = begin; i < end; ++i) {
+        const AttentionUnit& u = g.units[static_cast<size_t>(i)];
+        args.pages = step_.segments[static_cast<size_t>(u.segment)].pages;
+        kernels_.attention(args, u.head, u.row_begin, u.row_end, u.chunk_begin, u.chunk_end);
+    }
+}
+
+int Program::units(const CombineOp& op) const {
+    return geometry(op.attention).split ? count(op.attention.rows) * op.attention.n_heads : 0;
+}
+
+void Program::run_op(const CombineOp& op, int begin, int end, int) {
+    const AttentionOp& a = op.attention;
+    const RowSet& set = set_of(a.rows);
+    const size_t head_dim = static_cast<size_t>(state_->spec().kv[static_cast<size_t>(a.layer)].head_dim);
+    const size_t state = head_dim + 2, n_heads = static_cast<size_t>(a.n_heads);
+    for (int unit = begin; unit < end; ++unit) {
+        const size_t row = static_cast<size_t>(unit) / n_heads, head = static_cast<size_t>(unit) % n_heads;
+        const int32_t segment = segment_of_[static_cast<size_t>(set.of_step(static_cast<int>(row)))];
+        const int first_chunk = step_.segments[static_cast<size_t>(segment)].first / kChunk;
+        float* partial = floats(spec_.partial) + ((row * n_heads + head) * static_cast<size_t>(spec_.partial_chunks) +
+                                                  static_cast<size_t>(first_chunk)) *
+                                                     state;
+        kernels_.attention_combine(partial, chunks_to(set.position[row]) - first_chunk, static_cast<int>(head_dim),
+                                   floats(a.out) + row * a.stride + head * head_dim);
+    }
+}
+
+}  // namespace outpace

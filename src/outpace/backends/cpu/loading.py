@@ -1,0 +1,111 @@
+"""Weights of a file packed into one arena, and the small tensors that instructions hold themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outpace import _native
+from outpace.backends.cpu import weights
+from outpace.backends.cpu.layout import Instruction, Layout, tensors
+from outpace.gguf.file import GGUFFile
+from outpace.gguf.quants import dequantize
+from outpace.gguf.weights import WeightRef
+from outpace.graph.ops import Rope
+
+Progress = Callable[[int, int], None]
+
+# Packed between two reports of progress. Python's other threads work meanwhile; a report waits for them.
+BATCH_BYTES = 256 << 20
+
+
+class Loaded:
+    """The arena of a model's packed matrices, by tensor name.
+
+    Attributes:
+        arena: Their memory.
+        pool: The threads that packed them, and run them.
+    """
+
+    def __init__(self, layouts: Sequence[Layout], file: GGUFFile, pool: _native.Pool, tier: str) -> None:
+        self.file, self.pool = file, pool
+        self._refs, self._tier = list(tensors(layouts)), tier
+        self._total = sum(weights.packed_bytes(ref, tier) for ref in self._refs)
+        self.arena = _native.WeightArena(tier, pool, self._total)
+        self._weights: dict[str, _native.Weight] = {}
+
+    def pack(self, progress: Progress | None) -> None:
+        """Pack every matrix."""
+        done = 0
+        for batch in _batches(self._refs):
+            packed = self.arena.pack_all([_source(ref, self.file) for ref in batch])
+            for ref, weight in zip(batch, packed, strict=True):
+                self._weights[ref.name] = weight
+                done += weights.packed_bytes(ref, self._tier)
+            if progress:
+                progress(done, self._total)
+
+    def emit(self, program: _native.Program, instruction: Instruction) -> None:
+        """Call the program's method with names of tensors replaced by what was loaded."""
+        arguments: dict[str, Any] = dict(instruction.arguments)
+        if instruction.method == "add_embed":
+            arguments["table"] = self._weights[arguments["table"].name]
+        elif instruction.method == "add_linear":
+            refs = arguments["weights"]
+            arguments["weights"] = [self._weights[ref.name] for ref in refs]
+            biases = zip(arguments["biases"], refs, strict=True)
+            arguments["biases"] = [self._bias(bias, ref.shape[0]) for bias, ref in biases]
+        elif instruction.method == "add_rows":
+            arguments["weight"] = [x for ref in arguments["weight"] for x in self.vector(ref).tolist()]
+        elif instruction.method == "add_rope_table":
+            arguments["frequencies"] = self._frequencies(arguments["frequencies"])
+        if not instruction.waits:
+            program.beside()
+        getattr(program, instruction.method)(**arguments)
+
+    def vector(self, ref: WeightRef) -> NDArray[np.float32]:
+        """Return a small tensor's values."""
+        values = np.array(dequantize(self.file.data(ref.name), ref.type, ref.shape))
+        self.file.release(ref.name)
+        return values
+
+    def _frequencies(self, rope: Rope) -> list[float]:
+        """Return the angle of each pair at position 1, in float64 [dims / 2]."""
+        pairs = rope.base ** (-np.arange(0, rope.dims, 2, dtype=np.float64) / rope.dims) / rope.scale
+        if rope.factors is not None:
+            pairs = pairs / self.vector(rope.factors)
+        found: list[float] = pairs.tolist()
+        return found
+
+    def _bias(self, ref: WeightRef | None, rows: int) -> list[float]:
+        if ref is None:
+            return []
+        padded = np.zeros(-(-rows // 16) * 16, np.float32)
+        padded[:rows] = self.vector(ref)
+        values: list[float] = padded.tolist()
+        return values
+
+
+def _source(ref: WeightRef, file: GGUFFile) -> tuple[int, int, int, NDArray[np.uint8], NDArray[np.uint8]]:
+    rows, width = ref.shape
+    raw = weights.kernel_bytes(ref, file.data(ref.name))
+    return int(weights.kernel_type(ref).type), rows, width, raw, file.around(ref.name)
+
+
+def _batches(refs: list[WeightRef]) -> Iterator[list[WeightRef]]:
+    """Yield tensors that are packed in one call: up to `BATCH_BYTES`, and each that is converted alone."""
+    batch: list[WeightRef] = []
+    n_bytes = 0
+    for ref in refs:
+        is_converted = weights.kernel_type(ref).is_converted
+        if batch and (is_converted or n_bytes + ref.n_bytes > BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(ref)
+        # A converted one takes memory of its own until it is packed.
+        n_bytes += BATCH_BYTES if is_converted else ref.n_bytes
+    if batch:
+        yield batch

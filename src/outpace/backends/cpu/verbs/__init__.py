@@ -1,0 +1,1 @@
+"""How each verb becomes instructions, one file for each kind."""
