@@ -43,12 +43,12 @@ void bind_suffix(nb::module_& m) {
             "Take in the end of `tokens` and guess what follows: (guesses, the chance of each), or None.")
         .def(
             "observe",
-            [](Suffix& self, nb::list kept, nb::handle) {
+            [](Suffix& self, nb::list kept) {
                 const size_t known = self.index.size() - self.n_observed;
                 self.n_observed += kept.size();
                 append(self, kept, known);
             },
-            "kept"_a, "hidden"_a = nb::none(), "Take in committed tokens that `propose` has not shown yet.")
+            "kept"_a, "Take in committed tokens that `propose` has not shown yet.")
         .def_prop_ro(
             "match", [](const Suffix& self) { return std::pair(self.index.source(), self.index.match()); },
             "Place of the token expected next (or -1), and how many tokens before it match the end.");

@@ -169,7 +169,7 @@ class Suffix:
         Take in the end of `tokens` and guess what follows: (guesses, the chance of each), or None.
         """
 
-    def observe(self, kept: list, hidden: object | None = None) -> None:
+    def observe(self, kept: list) -> None:
         """Take in committed tokens that `propose` has not shown yet."""
 
     @property

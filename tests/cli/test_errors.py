@@ -29,7 +29,7 @@ TYPED = [
 
 # With a model file that is there.
 ASKED = [
-    (["-p", "a", "--spec-type", "sufix"], 2, "spec_type is 'sufix'; expected one of auto, none, suffix; did you mean"),
+    (["-p", "a", "--spec-type", "sufix"], 2, "spec_type is 'sufix'; expected one of auto, none, suffix, mtp"),
     (["-p", "a", "--kv-type", "f8"], 2, "kv_type is 'f8'; expected one of f16, q8_0"),
     (["-p", "a", "-c", "4096"], 2, "context is 4096; expected at most 512"),
     (["-p", "a", "-t", "0"], 2, "threads is 0; expected a whole number from 1"),

@@ -39,8 +39,8 @@ def test_proposes_what_the_twin_proposes(tokens, n_prompt, hash_bits, most):
         n = min(n + 1 + n % 3, len(tokens))
         assert native.propose(tokens[:n], most) == twin.propose(tokens[:n], most)
         assert native.match == twin.match
-        native.observe(tokens[n_observed : n - 1], None)
-        twin.observe(tokens[n_observed : n - 1], None)
+        native.observe(tokens[n_observed : n - 1])
+        twin.observe(tokens[n_observed : n - 1])
         n_observed = n - 1
 
 

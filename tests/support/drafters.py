@@ -13,7 +13,7 @@ class Observer:
     def __init__(self):
         self.seen: list[int] = []
 
-    def observe(self, kept, hidden=None):
+    def observe(self, kept):
         self.seen += kept
 
     def check(self, tokens):
