@@ -118,6 +118,16 @@ void bind_arena(nb::module_& m) {
              "Pack a matrix from the bytes of its GGUF rows.")
         .def("pack_all", &pack_all, "sources"_a, nb::rv_policy::reference_internal,
              "Pack matrices: type, rows, columns, bytes, and pages of a mapped file that may leave memory after it.")
+        .def("reserve", &WeightArena::reserve, "type"_a, "n_rows"_a, "n_cols"_a, nb::rv_policy::reference_internal,
+             "A matrix of zeros, to be filled by `take_rows`.")
+        .def(
+            "take_rows",
+            [](WeightArena& self, const Weight& target, int at, const Weight& source, const std::vector<int32_t>& ids) {
+                nb::gil_scoped_release release;
+                self.take_rows(target, at, source, ids);
+            },
+            "target"_a, "at"_a, "source"_a, "ids"_a,
+            "Write rows of one matrix over those of another from `at` on, rounded to its type, Q4_0.")
         .def(
             "unpack_row",
             [](WeightArena& self, const Weight& w, int row) {

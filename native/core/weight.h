@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/memory.h"
@@ -42,6 +43,12 @@ class WeightArena {
     // Packs matrices one behind the other, all threads sharing the work. Throws std::length_error when the arena is
     // full and std::invalid_argument when a type has no kernel; then none is packed.
     std::vector<const Weight*> pack(const std::vector<Source>& sources);
+
+    // A matrix of zeros, to be filled by take_rows.
+    const Weight* reserve(int type, int n_rows, int n_cols);
+    // Writes rows `ids` of `source` over the rows of `target` from `at` on, rounded to the target's type, Q4_0.
+    // Nobody may be reading the target.
+    void take_rows(const Weight& target, int at, const Weight& source, std::span<const int32_t> ids);
 
     const Kernels& kernels() const { return kernels_; }
     const std::shared_ptr<Pool>& pool() const { return pool_; }

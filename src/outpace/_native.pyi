@@ -56,6 +56,14 @@ class WeightArena:
         Pack matrices: type, rows, columns, bytes, and pages of a mapped file that may leave memory after it.
         """
 
+    def reserve(self, type: int, n_rows: int, n_cols: int) -> Weight:
+        """A matrix of zeros, to be filled by `take_rows`."""
+
+    def take_rows(self, target: Weight, at: int, source: Weight, ids: Sequence[int]) -> None:
+        """
+        Write rows of one matrix over those of another from `at` on, rounded to its type, Q4_0.
+        """
+
     def unpack_row(self, weight: Weight, row: int) -> list[float]: ...
 
 def packed_bytes(tier: str, type: int, n_rows: int, n_cols: int) -> int:

@@ -5,7 +5,7 @@ import pytest
 from tests.support.program import linear, quantized, random_matrix
 
 from outpace import _native
-from outpace.gguf.quants import quantize
+from outpace.gguf.quants import dequantize, quantize
 from outpace.gguf.types import GGMLType
 
 TIERS = _native.supported_tiers()
@@ -13,6 +13,7 @@ PLAIN = (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
 SMALL = (GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1, GGMLType.Q8_0)
 SUPER = (GGMLType.Q4_K, GGMLType.Q5_K, GGMLType.Q6_K)
 TYPES = PLAIN + SMALL + SUPER
+TAKEN = GGMLType.Q4_0
 
 
 def case(kind, seed=0, n=40, t=19):
@@ -94,8 +95,6 @@ def test_extreme_weights_do_not_overflow_integer_sums(tier, kind):
     if kind is GGMLType.Q8_0:  # a hostile file may hold -128, which no quantiser writes
         raw = raw.copy()
         raw.reshape(-1, 34)[:, 2:] = 0x80
-    from outpace.gguf.quants import dequantize
-
     w = dequantize(raw, kind, (16, k))
     x = np.tile(np.float32([1, 1, -1, 1]), (2, k // 4)) * np.float32(1)
     np.testing.assert_allclose(linear(tier, kind, raw, (16, k), x), expected(kind, w, x), rtol=1e-5, atol=1e-3)
@@ -134,3 +133,23 @@ def test_a_type_or_width_without_a_kernel_is_refused():
 def test_unknown_tiers_are_refused():
     with pytest.raises(ValueError, match="no kernel tier"):
         _native.packed_bytes("sse9", 0, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [GGMLType.Q8_0, GGMLType.Q6_K, GGMLType.F16], ids=lambda kind: kind.name)
+def test_rows_taken_from_another_matrix_are_those_rows_in_four_bits(kind):
+    rng = np.random.default_rng(9)
+    raw, w = random_matrix(rng, kind, 100, 256)
+    n_bytes = sum(_native.packed_bytes(TIERS[0], int(each), rows, 256) for each, rows in ((kind, 100), (TAKEN, 70)))
+    arena = _native.WeightArena(TIERS[0], _native.Pool(2), n_bytes)
+    source, target = arena.pack(int(kind), 100, 256, raw), arena.reserve(int(TAKEN), 70, 256)
+    ids = rng.integers(0, 100, 70).tolist()
+    arena.take_rows(target, 0, source, ids)
+    for at, row in ((3, 99), (69, 5), (16, 7)):
+        arena.take_rows(target, at, source, [row])
+        ids[at] = row
+    found = np.array([arena.unpack_row(target, i) for i in range(70)], np.float32)
+    rounded = np.ascontiguousarray(quantize(w[ids], TAKEN)).reshape(-1).view(np.uint8)
+    np.testing.assert_array_equal(found, dequantize(rounded, TAKEN, (70, 256)))
+    for at, rows in ((70, [1]), (-1, [1]), (0, [100])):
+        with pytest.raises(ValueError, match="out of range"):
+            arena.take_rows(target, at, source, rows)

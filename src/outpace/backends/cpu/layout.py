@@ -82,7 +82,7 @@ def tensors(layouts: Iterable[Layout]) -> Iterator[WeightRef]:
     for layout in layouts:
         for instruction in layout.instructions:
             refs = instruction.arguments.get("weights") or [instruction.arguments.get("table")]
-            for ref in refs:
-                if isinstance(ref, WeightRef) and ref.name not in seen:
+            for ref in (each for ref in refs if isinstance(ref, WeightRef) for each in (ref.rows_of, ref)):
+                if ref is not None and ref.name not in seen:
                     seen.add(ref.name)
                     yield ref

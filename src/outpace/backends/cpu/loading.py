@@ -40,13 +40,21 @@ class Loaded:
     def pack(self, progress: Progress | None) -> None:
         """Pack every matrix."""
         done = 0
-        for batch in _batches(self._refs):
+        for batch in _batches([ref for ref in self._refs if ref.rows_of is None]):
             packed = self.arena.pack_all([_source(ref, self.file) for ref in batch])
             for ref, weight in zip(batch, packed, strict=True):
                 self._weights[ref.name] = weight
                 done += weights.packed_bytes(ref, self._tier)
             if progress:
                 progress(done, self._total)
+        for ref in self._refs:
+            if ref.rows_of is not None:
+                self._weights[ref.name] = self.arena.reserve(int(ref.type), *ref.shape)
+
+    def take_rows(self, ref: WeightRef, at: int, rows: Sequence[int]) -> None:
+        """Fill rows of a matrix made of another's (`WeightRef.rows_of`) from `at` on."""
+        assert ref.rows_of is not None, f"{ref.name} is a tensor of the file"
+        self.arena.take_rows(self._weights[ref.name], at, self._weights[ref.rows_of.name], list(rows))
 
     def emit(self, program: _native.Program, instruction: Instruction) -> None:
         """Call the program's method with names of tensors replaced by what was loaded."""
