@@ -81,8 +81,9 @@ def tensors(layouts: Iterable[Layout]) -> Iterator[WeightRef]:
     seen: set[str] = set()
     for layout in layouts:
         for instruction in layout.instructions:
-            refs = instruction.arguments.get("weights") or [instruction.arguments.get("table")]
-            for ref in (each for ref in refs if isinstance(ref, WeightRef) for each in (ref.rows_of, ref)):
-                if ref is not None and ref.name not in seen:
+            read = instruction.arguments.get("weights") or [instruction.arguments.get("table")]
+            refs = [ref for ref in read if isinstance(ref, WeightRef)]
+            for ref in [*(ref.rows_of for ref in refs if ref.rows_of), *refs]:
+                if ref.name not in seen:
                     seen.add(ref.name)
                     yield ref
