@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a path or a name that `outpace pull` knows")
     parser.add_argument(
-        "--engines", default="cpu:f16,cpu:q8_0", help="of reference, cpu, each with `:kv_type` if wished"
+        "--engines", default="cpu:f16,cpu:q8_0,cpu:q4_0", help="of reference, cpu, each with `:kv_type` if wished"
     )
     peer.add_option(parser)
     parser.add_argument("--text", type=Path, default=TEXT)

@@ -11,7 +11,9 @@ constexpr int kPage = 64;
 size_t kv_page_bytes(const KVShape& shape, int kv_type) {
     const size_t values = static_cast<size_t>(shape.head_dim) * kPage;
     const size_t blocks = (static_cast<size_t>(shape.head_dim) + kBlock - 1) / kBlock;
-    const size_t head = kv_type == kF16 ? values * 2 : values + blocks * kPage * 2;
+    const size_t head = kv_type == kF16    ? values * 2
+                        : kv_type == kQ8_0 ? values + blocks * kPage * 2
+                                           : values / 2 + blocks * kPage * 2;
     return 2 * head * static_cast<size_t>(shape.n_kv_heads);
 }
 

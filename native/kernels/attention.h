@@ -1,10 +1,7 @@
 // Causal attention of T query rows over one sequence's paged cache, for one kv head.
 //
 // Formula: o = sum_p softmax_p(q . k_p) v_p over positions p <= the row's own; q arrives scaled.
-// Layout of a page of 64 positions, head after head: f16: K [head_dim][64], V [64][head_dim];
-//   q8_0: K int8 [head_dim][64], its f16 scales [blocks][64], V int8 [64][head_dim], its f16 scales [64][blocks],
-//   blocks = head_dim / 32 rounded up. Keys lie transposed so that 16 positions are one vector and no sum is
-//   horizontal.
+// Layout of a page: kv_page.h. Keys lie transposed so that no sum is horizontal.
 // Reduction order: the context is cut in chunks of 256 positions by absolute position. In a chunk scores sum along
 //   head_dim in order, the exponentials' sum runs over 16 lanes in order and then as a tree, values sum in order of
 //   position. Chunks are merged in order, first to last. None of it depends on how many rows or threads share the work.
@@ -13,12 +10,12 @@
 #pragma once
 
 #include "kernels/kernels.h"
+#include "kernels/kv_page.h"
 #include "kernels/simd_u8.h"
 
 namespace outpace {
 namespace {
 
-constexpr int kPage = 64;
 constexpr int kChunk = 256;
 #if defined(__AVX512F__)
 constexpr int kQueries = 8;  // query rows that share one read of K and V
@@ -30,81 +27,6 @@ constexpr int kValueVectors = 1;
 constexpr int kQueries = 1;
 constexpr int kValueVectors = 1;
 #endif
-
-OUTPACE_INLINE float half_to_float(uint16_t h) {
-#if defined(__AVX2__)
-    return _cvtsh_ss(h);
-#else
-    return f16_to_f32(h);
-#endif
-}
-
-OUTPACE_INLINE uint16_t float_to_half(float x) {
-#if defined(__AVX2__)
-    return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
-#else
-    return f32_to_f16(x);
-#endif
-}
-
-// Where one head's keys and values lie in a page.
-struct F16Page {
-    const uint16_t *k, *v;
-    int head_dim;
-
-    F16Page(const KVLayer& kv, const uint8_t* page, int head) : head_dim(kv.head_dim) {
-        k = reinterpret_cast<const uint16_t*>(page) + static_cast<size_t>(head) * 2 * head_dim * kPage;
-        v = k + static_cast<size_t>(head_dim) * kPage;
-    }
-
-    // q . k for 16 positions from `at`, N queries that lie as [head_dim][N].
-    template <int N>
-    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
-        for (int n = 0; n < N; ++n) s[n] = zero();
-        for (int i = 0; i < head_dim; ++i) {
-            const f32x16 key = load_f16(k + i * kPage + at);
-#pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) s[n] = fma(key, set1(q[i * N + n]), s[n]);
-        }
-    }
-    OUTPACE_INLINE f32x16 value(int at, int i) const { return load_f16(v + at * head_dim + i); }
-};
-
-struct Q8Page {
-    const int8_t *k, *v;
-    const uint16_t *k_scale, *v_scale;
-    int head_dim, n_blocks;
-
-    Q8Page(const KVLayer& kv, const uint8_t* page, int head)
-        : head_dim(kv.head_dim), n_blocks((kv.head_dim + kBlock - 1) / kBlock) {
-        const size_t values = static_cast<size_t>(head_dim) * kPage, scales = static_cast<size_t>(n_blocks) * kPage * 2;
-        const uint8_t* p = page + static_cast<size_t>(head) * 2 * (values + scales);
-        k = reinterpret_cast<const int8_t*>(p);
-        k_scale = reinterpret_cast<const uint16_t*>(p + values);
-        v = reinterpret_cast<const int8_t*>(p + values + scales);
-        v_scale = reinterpret_cast<const uint16_t*>(p + 2 * values + scales);
-    }
-
-    template <int N>
-    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
-        for (int n = 0; n < N; ++n) s[n] = zero();
-        for (int b = 0; b < n_blocks; ++b) {
-            f32x16 part[N];
-            for (int n = 0; n < N; ++n) part[n] = zero();
-            const int end = b * kBlock + kBlock < head_dim ? b * kBlock + kBlock : head_dim;
-            for (int i = b * kBlock; i < end; ++i) {
-                const f32x16 key = load_i8(k + i * kPage + at);
-#pragma GCC unroll 8
-                for (int n = 0; n < N; ++n) part[n] = fma(key, set1(q[i * N + n]), part[n]);
-            }
-            const f32x16 d = load_f16(k_scale + b * kPage + at);
-            for (int n = 0; n < N; ++n) s[n] = fma(part[n], d, s[n]);
-        }
-    }
-    OUTPACE_INLINE f32x16 value(int at, int i) const {
-        return mul(load_i8(v + at * head_dim + i), set1(half_to_float(v_scale[at * n_blocks + i / kBlock])));
-    }
-};
 
 // Running result of a query: maximum, sum, then head_dim values.
 struct Merged {
@@ -273,10 +195,9 @@ void attend_rows(const AttentionArgs& a, int head, int row_begin, int row_end, i
 }
 
 void attention(const AttentionArgs& a, int kv_head, int row_begin, int row_end, int chunk_begin, int chunk_end) {
-    if (a.kv.kv_type == kF16)
-        attend_rows<F16Page>(a, kv_head, row_begin, row_end, chunk_begin, chunk_end);
-    else
-        attend_rows<Q8Page>(a, kv_head, row_begin, row_end, chunk_begin, chunk_end);
+    with_page(a.kv, [&](auto kind) {
+        attend_rows<typename decltype(kind)::Page>(a, kv_head, row_begin, row_end, chunk_begin, chunk_end);
+    });
 }
 
 // partial: [n_chunks][head_dim + 2] of one row and head; the first is overwritten.
@@ -287,41 +208,7 @@ void attention_combine(float* partial, int n_chunks, int head_dim, float* out) {
 }
 
 void kv_write(const KVLayer& kv, uint8_t* page, int offset, int head, const float* k, const float* v) {
-    const int head_dim = kv.head_dim;
-    if (kv.kv_type == kF16) {
-        const F16Page at(kv, page, head);
-        auto* keys = const_cast<uint16_t*>(at.k);
-        auto* values = const_cast<uint16_t*>(at.v) + offset * head_dim;
-        uint16_t half[16];
-        for (int i = 0; i < head_dim; i += 16) {
-            store_f16(half, load(k + i));
-            for (int j = 0; j < 16; ++j) keys[(i + j) * kPage + offset] = half[j];
-            store_f16(values + i, load(v + i));
-        }
-        return;
-    }
-    const Q8Page at(kv, page, head);
-    auto* keys = const_cast<int8_t*>(at.k);
-    auto* values = const_cast<int8_t*>(at.v) + offset * head_dim;
-    for (int b = 0; b < at.n_blocks; ++b) {
-        const int begin = b * kBlock, n = head_dim - begin < kBlock ? head_dim - begin : kBlock;
-        for (int part = 0; part < 2; ++part) {
-            const float* x = part == 0 ? k : v;
-            f32x16 top16 = zero();
-            for (int i = 0; i < n; i += 16) top16 = max(abs(load(x + begin + i)), top16);
-            const float top = max(top16), inverse = top > 0.0f ? 127.0f / top : 0.0f;
-            const uint16_t d = float_to_half(top / 127.0f);
-            int32_t q[32];
-            for (int i = 0; i < n; i += 16) store_i32(q + i, to_i32(mul(load(x + begin + i), set1(inverse))));
-            if (part == 0) {
-                const_cast<uint16_t*>(at.k_scale)[b * kPage + offset] = d;
-                for (int i = 0; i < n; ++i) keys[(begin + i) * kPage + offset] = static_cast<int8_t>(q[i]);
-            } else {
-                const_cast<uint16_t*>(at.v_scale)[offset * at.n_blocks + b] = d;
-                for (int i = 0; i < n; ++i) values[begin + i] = static_cast<int8_t>(q[i]);
-            }
-        }
-    }
+    with_page(kv, [&](auto kind) { typename decltype(kind)::Page(kv, page, head).put(offset, k, v); });
 }
 
 }  // namespace

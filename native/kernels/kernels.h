@@ -77,12 +77,12 @@ struct LinearArgs {
     const float* bias;      // [n_rows rounded up to 16], or null
 };
 
-// One layer of the KV cache: pages of 64 positions; see attention.h for the layout.
+// One layer of the KV cache: pages of 64 positions; see kv_page.h for the layout.
 struct KVLayer {
     uint8_t* pages;
     size_t page_bytes;
     int n_kv_heads, head_dim;
-    int kv_type;  // kF16 or kQ8_0
+    int kv_type;  // kF16, kQ8_0 or kQ4_0
 };
 
 // The rows of one sequence in a step.

@@ -8,7 +8,8 @@ from typing import Any
 
 from outpace.errors import ConfigError, nearest
 
-KV_TYPES = ("f16", "q8_0")
+# How keys and values can be kept, the most exact first.
+KV_TYPES = ("f16", "q8_0", "q4_0")
 SPEC_TYPES = ("auto", "none", "suffix", "mtp", "suffix+mtp")
 
 # llama.cpp's names for kinds of drafting that are the same idea.
@@ -26,7 +27,7 @@ class RunConfig:
         context: Most tokens a sequence may have, prompt and answer together; None for what the model was trained on,
             or less where memory is short.
         threads: Number of threads; None to choose from OUTPACE_THREADS or the CPU.
-        kv_type: How keys and values are kept: `f16` or `q8_0`.
+        kv_type: How keys and values are kept: `f16`, `q8_0` or `q4_0`.
         spec_type: Who drafts: `auto` takes what the model and the text offer, `none` decodes plainly, `suffix` copies
             what followed the same tokens earlier, `mtp` is the model's own multi-token-prediction head, and
             `suffix+mtp` whichever of both promises more. Some of llama.cpp's names are taken too (`draft-mtp`).

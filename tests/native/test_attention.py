@@ -5,9 +5,11 @@ import pytest
 from tests.support.program import ALL, NONE, Space, padded, program
 
 from outpace import _native
+from outpace.graph.cost import KVSpec
 
 TIERS = _native.supported_tiers()
-F16, Q8 = 1, 8
+F16, Q8, Q4 = 1, 8, 2
+KV_TYPES = pytest.mark.parametrize("kv_type", [F16, Q8, Q4], ids=["f16", "q8_0", "q4_0"])
 
 
 class Cache:
@@ -81,30 +83,45 @@ def to_f16(x):
     return x.astype(np.float16).astype(np.float32)
 
 
+def by_blocks(x, rounding):
+    """Apply a rounding to each 32 values of the last dimension, the last of them may be fewer."""
+    ends = range(32, x.shape[-1], 32)
+    return np.concatenate([rounding(part) for part in np.split(x, ends, axis=-1)], axis=-1)
+
+
 def to_q8(x):
-    blocks = x.reshape(*x.shape[:-1], -1, min(32, x.shape[-1]))
-    top = np.abs(blocks).max(axis=-1, keepdims=True)
-    q = np.rint(blocks * np.where(top > 0, 127 / np.where(top > 0, top, 1), 0))
-    return (q * (top / 127).astype(np.float16).astype(np.float32)).reshape(x.shape)
+    top = np.abs(x).max(axis=-1, keepdims=True)
+    q = np.rint(x * np.where(top > 0, 127 / np.where(top > 0, top, 1), 0))
+    return q * to_f16(top / 127)
+
+
+def to_q4(x):
+    # Of two extremes of one size the positive one: argmax takes the first.
+    both = np.concatenate([np.sort(x)[..., ::-1][..., :1], np.sort(x)[..., :1]], axis=-1)
+    extreme = np.take_along_axis(both, np.abs(both).argmax(axis=-1)[..., None], axis=-1)
+    d = extreme / np.float32(-8)
+    q = np.rint(x * np.where(d, 1 / np.where(d, d, 1), 0)).clip(-8, 7)
+    return q * to_f16(d)
+
+
+ROUNDING = {F16: to_f16, Q8: lambda x: by_blocks(x, to_q8), Q4: lambda x: by_blocks(x, to_q4)}
 
 
 PAGES = np.array([3, 9, 0, 12, 7, 1, 15, 4, 2, 11], np.int32)
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("kv_type", "rounding"), [(F16, to_f16), (Q8, to_q8)], ids=["f16", "q8_0"])
+@KV_TYPES
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 2, 32), (9, 3, 64), (3, 1, 16), (2, 2, 80)])
-def test_attention_is_the_formula(tier, kv_type, rounding, heads, kv_heads, head_dim):
-    if kv_type == Q8 and head_dim == 80:
-        head_dim = 96
+def test_attention_is_the_formula(tier, kv_type, heads, kv_heads, head_dim):
     q, k, v = inputs(300, heads, kv_heads, head_dim)
     cache = Cache(tier, heads=heads, kv_heads=kv_heads, head_dim=head_dim, kv_type=kv_type, rows=300)
     found = cache.whole(q, k, v, [300], PAGES)
-    np.testing.assert_allclose(found, oracle(q, k, v, rounding), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(found, oracle(q, k, v, ROUNDING[kv_type]), rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kv_type", [F16, Q8], ids=["f16", "q8_0"])
+@KV_TYPES
 def test_no_cut_thread_page_or_split_changes_a_bit(tier, kv_type):
     n = 530
     q, k, v = inputs(n, seed=1)
@@ -117,12 +134,33 @@ def test_no_cut_thread_page_or_split_changes_a_bit(tier, kv_type):
         assert np.array_equal(cache.whole(q, k, v, cuts, pages), whole), (threads, split)
 
 
-@pytest.mark.parametrize("kv_type", [F16, Q8], ids=["f16", "q8_0"])
+@KV_TYPES
 def test_all_tiers_give_the_same_bits(kv_type):
     q, k, v = inputs(280, seed=3)
     first = Cache(TIERS[0], kv_type=kv_type, rows=280).whole(q, k, v, [280], PAGES)
     for tier in TIERS[1:]:
         assert np.array_equal(Cache(tier, kv_type=kv_type, rows=280).whole(q, k, v, [280], PAGES), first), tier
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kv_type", [Q8, Q4], ids=["q8_0", "q4_0"])
+def test_blocks_of_zeros_extremes_and_no_numbers_stay_in_their_place(tier, kv_type):
+    q, k, v = inputs(3, seed=6)
+    k[0], v[0] = 0, 0
+    k[1, 0, :4] = [3, -3, 1e-30, -1e-30]
+    v[1, 0, :4] = [-5, 5, 2.5, -2.5]
+    found = Cache(tier, kv_type=kv_type).whole(q, k, v, [3], PAGES)
+    np.testing.assert_allclose(found, oracle(q, k, v, ROUNDING[kv_type]), rtol=2e-4, atol=2e-5)
+    # What is no number spoils its own position alone, and those that look at it.
+    k[2], v[2] = np.nan, np.inf
+    assert np.array_equal(Cache(tier, kv_type=kv_type).whole(q, k, v, [3], PAGES)[:2], found[:2])
+
+
+@pytest.mark.parametrize("kv_type", [F16, Q8, Q4], ids=["f16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("head_dim", [16, 64, 80, 256])
+def test_a_page_takes_what_the_plan_says(kv_type, head_dim):
+    name = {F16: "f16", Q8: "q8_0", Q4: "q4_0"}[kv_type]
+    assert _native.kv_page_bytes(3, head_dim, kv_type) == 64 * KVSpec(0, 3, head_dim).bytes_per_token(name)
 
 
 @pytest.mark.parametrize("tier", TIERS)

@@ -19,7 +19,7 @@ class Limits:
         max_rows: Most rows in one step (the prefill chunk).
         max_wanted: Most rows of logits in one step; of a draft program, most rows of hidden states too.
         n_pages: Pages of KV memory, shared by all sequences.
-        kv_type: `f16` or `q8_0`.
+        kv_type: How keys and values are kept, one of `config.KV_TYPES`.
         n_slots: Recurrent states, one for each sequence that runs and each that is kept for later.
         max_draft: Most rows that a slot can have staged.
     """

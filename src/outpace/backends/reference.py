@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from outpace.backends.backend import Limits, MemoryPlan
-from outpace.backends.eager.kv import KV_ROUNDING, Array, PagedKV, round_q8_0
+from outpace.backends.eager.kv import KV_ROUNDING, Array, PagedKV, round_q4_0, round_q8_0
 from outpace.backends.eager.recurrent import RecurrentState
 from outpace.backends.eager.verbs import ReferenceOps
 from outpace.gguf.file import GGUFFile
@@ -30,6 +30,7 @@ __all__ = [
     "ReferenceOps",
     "Tensors",
     "alone",
+    "round_q4_0",
     "round_q8_0",
 ]
 

@@ -62,7 +62,7 @@ KVType: TypeAlias = Annotated[
         "--cache-type-k",
         metavar="TYPE",
         rich_help_panel=ROOM,
-        help=f"How keys and values are kept: {' or '.join(KV_TYPES)}.",
+        help=f"How keys and values are kept: {', '.join(KV_TYPES)}.",
     ),
 ]
 Threads: TypeAlias = Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from outpace.backends.backend import Backend, Limits, MemoryPlan
-from outpace.config import RunConfig
+from outpace.config import KV_TYPES, RunConfig
 from outpace.engine.memory import pages_for
 from outpace.errors import ConfigError, ResourceError, readable_bytes
 from outpace.graph.passes import trim_head
@@ -135,10 +135,11 @@ def resolve(
                 if fitting
                 else f"even a context of {PAGE} needs {readable_bytes(smallest)}"
             )
-            if fitting and config.kv_type == "f16":
-                other = replace(limits, n_pages=pages_for(context), kv_type="q8_0")
+            for smaller in KV_TYPES[KV_TYPES.index(config.kv_type) + 1 :] if fitting else ():
+                other = replace(sized, kv_type=smaller)
                 if made.memory(plan, other, head).total_bytes <= available:
-                    fits += ", and so does this one with kv_type q8_0"
+                    fits += f", and so does this one with kv_type {smaller}"
+                    break
             raise ResourceError(f"a context of {context}", needed.total_bytes, available, fits)
         context = fitting
         sized, needed = memory(context, 1)

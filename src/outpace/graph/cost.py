@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from outpace.graph.plan import TOKENS, Node, Plan
 
-KV_TYPES = ("f16", "q8_0")
+# Bits of a cached value; where it is a code, 32 values of a head share an f16 scale.
+KV_BITS = {"f16": 16, "q8_0": 8, "q4_0": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,9 @@ class KVSpec:
     head_dim: int
 
     def bytes_per_token(self, kv_type: str) -> int:
-        """Return bytes for one position: f16, or q8_0 with one f16 scale for each 32 values of a head."""
-        values = 2 * self.n_kv_heads * self.head_dim
-        return values * 2 if kv_type == "f16" else values + 2 * 2 * self.n_kv_heads * -(-self.head_dim // 32)
+        """Return bytes for one position, keys and values."""
+        scale_bytes = 0 if kv_type == "f16" else 2 * -(-self.head_dim // 32)
+        return 2 * self.n_kv_heads * (self.head_dim * KV_BITS[kv_type] // 8 + scale_bytes)
 
 
 @dataclass(frozen=True, slots=True)

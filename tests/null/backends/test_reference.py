@@ -13,10 +13,13 @@ from outpace.backends.reference import (
     ReferenceExecutable,
     ReferenceOps,
     alone,
+    round_q4_0,
     round_q8_0,
 )
 from outpace.errors import UnsupportedError
 from outpace.gguf.file import open_gguf
+from outpace.gguf.quants import dequantize, quantize
+from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import Weights
 from outpace.graph.step import CHUNK, PAGE, Segment, Step
 from outpace.models import load_plan
@@ -138,7 +141,7 @@ def test_memory_nobody_wrote_shows(path):
     assert np.isnan(run(executable, TOKENS[5:6], 5)).all()
 
 
-@pytest.mark.parametrize(("kv_type", "error"), [("f16", 5e-3), ("q8_0", 5e-2)])
+@pytest.mark.parametrize(("kv_type", "error"), [("f16", 5e-3), ("q8_0", 5e-2), ("q4_0", 0.5)])
 def test_a_rounded_cache_stays_near_the_exact_one(path, kv_type: str, error: float):
     exact, rounded = run(compiled(path, "f32"), TOKENS), run(compiled(path, kv_type), TOKENS)
     difference = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
@@ -146,8 +149,8 @@ def test_a_rounded_cache_stays_near_the_exact_one(path, kv_type: str, error: flo
 
 
 def test_an_unknown_cache_type_is_refused(path):
-    with pytest.raises(UnsupportedError, match=r"KV type 'q4_0'.*f16, q8_0, f32"):
-        compiled(path, "q4_0")
+    with pytest.raises(UnsupportedError, match=r"KV type 'q5_0'.*f16, q8_0, q4_0, f32"):
+        compiled(path, "q5_0")
 
 
 def test_q8_0_rounding_by_hand():
@@ -160,6 +163,24 @@ def test_q8_0_rounding_by_hand():
     scale = float(np.float16(0.5 / 127))
     assert rounded[0, 32:34].tolist() == pytest.approx([127 * scale, -64 * scale])
     assert not rounded[0, 34:].any()
+
+
+def test_q4_0_rounding_by_hand():
+    x = np.zeros((1, 40), np.float32)
+    x[0, :5] = [-8.0, 8.0, 1.4, -0.6, 7.2]
+    x[0, 32:35] = [-0.5, 0.25, 0.5]
+    rounded = round_q4_0(x)
+    # The positive one of two extremes is 8 steps down, each of -1; so the negative one is 8 up, and there are 7.
+    assert rounded[0, :5].tolist() == [-7.0, 8.0, 1.0, -1.0, 7.0]
+    assert rounded[0, 32:35].tolist() == [-7 / 16, 0.25, 0.5]
+    assert not rounded[0, 35:].any() and not rounded[0, 5:32].any()
+
+
+@pytest.mark.parametrize(("kind", "rounding"), [(GGMLType.Q8_0, round_q8_0), (GGMLType.Q4_0, round_q4_0)])
+def test_rounding_is_that_of_the_tensor_type_but_for_ties(kind, rounding):
+    x = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
+    raw = np.ascontiguousarray(quantize(x, kind)).reshape(-1).view(np.uint8)
+    np.testing.assert_array_equal(rounding(x), dequantize(raw, kind, x.shape))
 
 
 def test_memory_is_told_from_the_plan(path):

@@ -10,7 +10,7 @@ from outpace.engine.resolve import Settings, available_memory, resolve
 from outpace.errors import ConfigError, ResourceError
 from outpace.graph.plan import Plan
 
-PAGE_BYTES = {"f16": 2000, "q8_0": 1100}
+PAGE_BYTES = {"f16": 2000, "q8_0": 1100, "q4_0": 600}
 PLAN = Plan("trunk", (), {})
 
 
@@ -81,6 +81,8 @@ def test_what_does_not_fit_is_refused_with_what_would():
         settle(available=100_000 + 10 * 2000 + 5, context=4096)
     with pytest.raises(ResourceError, match="a context of 2560 fits, and so does this one with kv_type q8_0"):
         settle(available=100_000 + 40 * 2000, context=4000 - 160)
+    with pytest.raises(ResourceError, match="a context of 1920 fits, and so does this one with kv_type q4_0"):
+        settle(available=100_000 + 30 * 2000, context=4000 - 160)
     with pytest.raises(ResourceError, match=r"even a context of 64 needs 102\.0 kB"):
         settle(available=50_000)
 

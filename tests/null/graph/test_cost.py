@@ -67,3 +67,4 @@ def test_state_by_hand():
 
 def test_a_head_that_is_no_multiple_of_32_still_has_whole_scales():
     assert KVSpec(0, 2, 80).bytes_per_token("q8_0") == 2 * 2 * 80 + 2 * 2 * 2 * 3
+    assert KVSpec(0, 2, 80).bytes_per_token("q4_0") == 2 * 2 * 40 + 2 * 2 * 2 * 3

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from outpace import _native
+from outpace import _native, config
 from outpace.backends.backend import DraftExecutable, Limits
 from outpace.backends.cpu.layout import Layout
 from outpace.backends.cpu.loading import Loaded
+from outpace.gguf.types import GGMLType
 from outpace.graph.step import Step, StepResult
 
-KV_TYPES = {"f16": 1, "q8_0": 8}
+# How keys and values are kept, as the native program names it.
+KV_TYPES = {name: int(GGMLType[name.upper()]) for name in config.KV_TYPES}
 
 
 class CpuExecutable:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from outpace.config import KV_TYPES
 from outpace.errors import UnsupportedError
 from outpace.graph.step import PAGE
 
 Array: TypeAlias = NDArray[np.float32]
 
 # What the reference stores KV as; f32 keeps every bit, for comparison with other implementations.
-KV_ROUNDING = ("f16", "q8_0", "f32")
+KV_ROUNDING = (*KV_TYPES, "f32")
 
 
 class PagedKV:
@@ -49,19 +51,51 @@ class PagedKV:
                 array[target * PAGE : (target + 1) * PAGE] = array[source * PAGE : (source + 1) * PAGE]
 
     def _round(self, x: Array) -> Array:
-        if self._kv_type == "f32":
-            return x
-        return x.astype(np.float16).astype(np.float32) if self._kv_type == "f16" else round_q8_0(x)
+        return _ROUND[self._kv_type](x)
+
+
+def round_f16(x: Array) -> Array:
+    """Round values to what f16 can hold."""
+    return x.astype(np.float16).astype(np.float32)
 
 
 def round_q8_0(x: Array) -> Array:
     """Round values to what q8_0 can hold: blocks of 32 along the last dimension, an f16 scale of max/127 each."""
-    width = x.shape[-1]
-    padded = np.zeros((*x.shape[:-1], -(-width // 32) * 32), np.float32)
-    padded[..., :width] = x
-    blocks = padded.reshape(*x.shape[:-1], -1, 32)
+    blocks = _blocks(x)
     scale = np.abs(blocks).max(axis=-1, keepdims=True) / np.float32(127)
     steps = np.rint(blocks / np.where(scale > 0, scale, np.float32(1)))
-    rounded = steps * scale.astype(np.float16).astype(np.float32)
-    result: Array = rounded.reshape(padded.shape)[..., :width]
-    return result
+    return _values(steps, scale, x)
+
+
+def round_q4_0(x: Array) -> Array:
+    """Round values to what q4_0 can hold: blocks of 32 along the last dimension, whose extreme value is -8 steps.
+
+    The extreme is the value of largest magnitude, the positive one of two; 8 steps up become 7. The scale is f16.
+    """
+    blocks = _blocks(x)
+    most, least = blocks.max(axis=-1, keepdims=True), blocks.min(axis=-1, keepdims=True)
+    extreme = np.where(most >= -least, most, least)
+    inverse = np.float32(-8) / np.where(extreme != 0, extreme, np.float32(np.inf))
+    steps = np.rint(np.minimum(blocks * inverse, np.float32(7)))
+    return _values(steps, extreme / np.float32(-8), x)
+
+
+def _blocks(x: Array) -> Array:
+    """Return values in blocks [..., blocks, 32] along the last dimension; the last one is filled up with zeros."""
+    padded = np.zeros((*x.shape[:-1], -(-x.shape[-1] // 32) * 32), np.float32)
+    padded[..., : x.shape[-1]] = x
+    return padded.reshape(*x.shape[:-1], -1, 32)
+
+
+def _values(steps: Array, scale: Array, x: Array) -> Array:
+    """Return steps times a scale that is kept in f16, in the shape of x."""
+    rounded: Array = (steps * round_f16(scale)).reshape(*x.shape[:-1], -1)[..., : x.shape[-1]]
+    return rounded
+
+
+_ROUND: dict[str, Callable[[Array], Array]] = {
+    "f16": round_f16,
+    "q8_0": round_q8_0,
+    "q4_0": round_q4_0,
+    "f32": lambda x: x,
+}
