@@ -9,6 +9,7 @@ from outpace.engine.memory import Memory
 from outpace.engine.runner import Runner, n_exported
 from outpace.engine.scheduler import Scheduler, Turn
 from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
+from outpace.engine.snapshots import Snapshots
 from outpace.graph.step import PAGE, StepResult
 from outpace.speculate.drafter import NOTHING, Draft, draft_of
 from outpace.speculate.mtp import MOST_ALONG, Ask, Head
@@ -47,7 +48,8 @@ class Engine:
         """Take what runs the trunk, who decides on drafts, and the model's own head if it drafts.
 
         Args:
-            executable: The trunk; has a slot for each of `max_running` sequences.
+            executable: The trunk; has a slot for each of `max_running` sequences. In those beyond, recurrent states are
+                kept for sequences that begin like earlier ones.
             policy: Decides how much is drafted and verified.
             max_running: Most sequences in a step.
             max_rows: Most rows in a step, if fewer than the executable takes.
@@ -58,8 +60,10 @@ class Engine:
         assert max_running <= limits.max_wanted, "every sequence may want a row"
         self.max_rows = min(limits.max_rows, max_rows or limits.max_rows)
         self.max_wanted = limits.max_wanted
-        self.memory = Memory(limits.n_pages, is_shared=not is_recurrent)
-        self.scheduler = Scheduler(self.memory, self.max_rows, max_running)
+        spare_slots = range(max_running, limits.n_slots)
+        self.snapshots = Snapshots(spare_slots, executable.copy_state) if is_recurrent else None
+        self.memory = Memory(limits.n_pages, self.snapshots)
+        self.scheduler = Scheduler(self.memory, self.max_rows, max_running, self._resume)
         self.runner = Runner(executable, exports=head is not None)
         self.policy = policy
         self.head = head
@@ -103,6 +107,8 @@ class Engine:
                 shown += self._show(self.head, feed, result, shown, n)
             sequence.n_pending = n - len(known)
             self.memory.commit(sequence, n)
+            if self.snapshots is not None and self.snapshots.is_due(sequence):
+                self._keep(self.snapshots, sequence)
             self._observe(sequence)
             if not sequence.started_s:
                 sequence.started_s = began
@@ -229,7 +235,7 @@ class Engine:
         sequence, known, draft, is_wanted = feed
         n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
         exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
-        if state is None or result.hidden is None or sequence.finish_reason is not None:
+        if state is None or result.hidden is None:
             return exported
         # What is wanted may be exported before it is of use.
         skipped = max(n_rows - exported, state.hidden_from - n_cached)
@@ -239,6 +245,22 @@ class Engine:
             if len(known) > MOST_ALONG:
                 head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
         return exported
+
+    def _keep(self, snapshots: Snapshots, sequence: Sequence) -> None:
+        """Keep the state of a sequence at its last page border, and what the head knows there."""
+        state, border, hidden = sequence.head, sequence.n_full * PAGE, None
+        if self.head is not None and state is not None and state.first <= border <= state.n_seen:
+            self.head.catch_up(state, sequence.tokens, sequence.pages, border)
+            self.memory.headed(sequence, state.first)
+            hidden = state.before(border)
+        snapshots.keep(sequence, hidden)
+
+    def _resume(self, sequence: Sequence) -> None:
+        """Let a sequence that was given pages go on from the state at their end."""
+        if self.snapshots is not None:
+            hidden = self.snapshots.resume(sequence)
+            if sequence.head is not None:
+                sequence.head.resume(self.memory.head_from(sequence), sequence.n_cached, hidden)
 
     def _observe(self, sequence: Sequence) -> None:
         """Show the drafter what was committed, each token once (a recomputed one is no news)."""

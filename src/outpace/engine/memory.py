@@ -6,7 +6,8 @@ from collections import OrderedDict
 from typing import TypeAlias
 
 from outpace.engine.sequence import Sequence
-from outpace.graph.step import PAGE
+from outpace.engine.snapshots import Snapshots
+from outpace.graph.step import CHUNK, PAGE
 
 # Identity of the text up to the end of a page's predecessor, and the page's own tokens: equal only for equal text,
 # because an identity is given out once. The empty text is 0.
@@ -24,17 +25,26 @@ class Memory:
     A page is free (holds nothing), held (by one sequence or, if full, by several), or idle: full, held by nobody,
     kept for a sequence that begins with the same text until its room is needed. Idle pages go least recently used
     first. Only positions that are never written again are shared: pages full of committed tokens. Where sequences carry
-    recurrent states as well, pages alone are no use to another, and nothing is shared.
+    recurrent states as well, pages alone are no use to another: they are shared up to a border with a snapshot.
+
+    A page also holds what the model's own head computed of its positions, where a head has come by.
     """
 
-    def __init__(self, n_pages: int, *, is_shared: bool = True) -> None:
+    def __init__(self, n_pages: int, snapshots: Snapshots | None = None) -> None:
+        """Begin with every page free.
+
+        Args:
+            n_pages: How many there are.
+            snapshots: The recurrent states that are kept, where sequences carry some.
+        """
         self.n_pages = n_pages
-        self._is_shared = is_shared
+        self.snapshots = snapshots
         self._free = list(range(n_pages - 1, -1, -1))
         self._idle: OrderedDict[int, None] = OrderedDict()
         self._holders = [0] * n_pages
         self._keys: list[_Key | None] = [None] * n_pages
         self._contents = [0] * n_pages
+        self._has_head = bytearray(n_pages)
         self._pages: dict[_Key, int] = {}
         self._last_content = 0
 
@@ -60,38 +70,64 @@ class Memory:
         sequence.n_pages = needed
         return True
 
-    def share(self, sequence: Sequence) -> None:
-        """Give a sequence the pages that already hold the text it would compute next.
+    def share(self, sequence: Sequence) -> bool:
+        """Give a sequence the pages that already hold the text it would compute next; return whether there were any.
 
-        At least its last token is left to be computed, for the logits.
+        At least its last token is left to be computed, for the logits. Where sequences carry recurrent states, the one
+        at its new position is still to be given to it.
         """
-        if not self._is_shared:
-            return
-        tokens = sequence.tokens
-        while sequence.n_cached == sequence.n_pages * PAGE and sequence.n_cached + PAGE < len(tokens):
-            start = sequence.n_cached
-            page = self._pages.get((sequence.content, tuple(tokens[start : start + PAGE])))
-            if page is None:
-                return
+        if sequence.n_cached != sequence.n_pages * PAGE:
+            return False
+        pages = self._known(sequence)
+        for page in pages:
             self._hold(page)
             sequence.pages[sequence.n_pages] = page
             sequence.n_pages += 1
-            sequence.n_full = sequence.n_pages
             sequence.content = self._contents[page]
-            sequence.n_cached += PAGE
-            sequence.n_shared += PAGE
+        sequence.n_full = sequence.n_pages
+        sequence.n_cached += len(pages) * PAGE
+        sequence.n_shared += len(pages) * PAGE
+        return bool(pages)
+
+    def _known(self, sequence: Sequence) -> list[int]:
+        """Return the pages of the text a sequence would compute next, up to where one can go on."""
+        tokens, content, snapshots = sequence.tokens, sequence.content, self.snapshots
+        found: list[int] = []
+        n = 0
+        for start in range(sequence.n_cached, len(tokens) - PAGE, PAGE):
+            page = self._pages.get((content, tuple(tokens[start : start + PAGE])))
+            if page is None:
+                break
+            found.append(page)
+            content = self._contents[page]
+            if snapshots is None or content in snapshots:
+                n = len(found)
+        return found[:n]
 
     def commit(self, sequence: Sequence, n: int) -> None:
         """Keep `n` more positions of a sequence; pages they fill can be shared from now on."""
         sequence.n_cached += n
-        while self._is_shared and (sequence.n_full + 1) * PAGE <= sequence.n_cached:
+        while (sequence.n_full + 1) * PAGE <= sequence.n_cached:
             self._fill(sequence)
 
     def drop(self, sequence: Sequence) -> None:
         """Take all pages from a sequence; full ones become idle, the end of the text going first."""
         for i in range(sequence.n_pages - 1, -1, -1):
             self._release(int(sequence.pages[i]))
-        sequence.n_pages = sequence.n_full = sequence.content = sequence.n_cached = sequence.n_pending = 0
+        sequence.n_pages = sequence.n_full = sequence.content = 0
+        sequence.n_cached = sequence.n_pending = sequence.n_kept = 0
+
+    def headed(self, sequence: Sequence, first: int) -> None:
+        """Note that in a sequence's full pages from position `first` on all rows of the head are true."""
+        for page in sequence.pages[first // PAGE : sequence.n_full]:
+            self._has_head[page] = True
+
+    def head_from(self, sequence: Sequence) -> int:
+        """Return the first multiple of CHUNK from which on a sequence's full pages hold the head's rows too."""
+        i = sequence.n_full
+        while i and self._has_head[sequence.pages[i - 1]]:
+            i -= 1
+        return -(-i * PAGE // CHUNK) * CHUNK
 
     def _fill(self, sequence: Sequence) -> None:
         i = sequence.n_full
@@ -101,6 +137,13 @@ class Memory:
         if known is None:
             self._last_content += 1
             self._pages[key], self._keys[page], self._contents[page] = page, key, self._last_content
+        elif sequence.head is not None and not self._has_head[known]:
+            # Another has computed the same, but this one's head has its rows here and may have none there.
+            self._pages[key], self._keys[page], self._contents[page] = page, key, self._contents[known]
+            self._keys[known] = None
+            if not self._holders[known]:
+                del self._idle[known]
+                self._free.append(known)
         else:
             # Another sequence has computed the same: hold its page instead of a copy.
             self._hold(known)
@@ -118,7 +161,11 @@ class Memory:
             assert key is not None
             del self._pages[key]
             self._keys[page] = None
+            if self.snapshots is not None:
+                # The identity of its text goes with it.
+                self.snapshots.forget(self._contents[page])
         self._holders[page] = 1
+        self._has_head[page] = False
         return page
 
     def _hold(self, page: int) -> None:

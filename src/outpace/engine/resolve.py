@@ -12,6 +12,7 @@ from outpace.backends.backend import Backend, Limits, MemoryPlan
 from outpace.config import KV_TYPES, RunConfig
 from outpace.engine.memory import pages_for
 from outpace.errors import ConfigError, ResourceError, readable_bytes
+from outpace.graph.cost import state_spec
 from outpace.graph.passes import trim_head
 from outpace.graph.plan import Plan
 from outpace.graph.step import PAGE
@@ -25,6 +26,10 @@ MAX_WANTED = 64
 
 # A context left open is at most this long: its memory is taken at start, and few conversations need more.
 DEFAULT_CONTEXT = 8192
+
+# Recurrent states kept for prompts that begin like earlier ones: two for each sequence (the end of its prompt, and how
+# far it has come) and two more for those that have ended.
+SNAPSHOTS_EACH, SNAPSHOTS_MORE = 2, 2
 
 # Memory left to the rest of the machine.
 SPARE_BYTES = 256 << 20
@@ -145,7 +150,26 @@ def resolve(
         sized, needed = memory(context, 1)
         reasons["context"] = f"memory is short: the model was trained for {n_ctx_train}"
         reasons["n_pages"] = f"{context} tokens"
+    if state_spec(plan).recurrent:
+        sized, needed = _with_snapshots(sized, lambda limits: made.memory(plan, limits, head), available, reasons)
     return Settings(context, config.parallel, threads, drafter, sized, needed, MappingProxyType(reasons))
+
+
+def _with_snapshots(
+    limits: Limits, memory: Callable[[Limits], MemoryPlan], available: int, reasons: dict[str, str]
+) -> tuple[Limits, MemoryPlan]:
+    """Return limits with as many slots for kept states as are wanted and fit, and what they take."""
+    running = limits.n_slots
+    n = most = SNAPSHOTS_EACH * running + SNAPSHOTS_MORE
+    needed = memory(replace(limits, n_slots=running + n))
+    if needed.total_bytes > available:
+        least = memory(limits)
+        each = (needed.total_bytes - least.total_bytes) / most
+        n = max(int((available - least.total_bytes) / each), 0)
+        needed = memory(replace(limits, n_slots=running + n))
+    room = f"{running} to run, {n} to keep for prompts that begin like earlier ones"
+    reasons["n_slots"] = room if n == most else f"memory is short: {room}"
+    return replace(limits, n_slots=running + n), needed
 
 
 def available_memory() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TypeAlias
 
 from outpace.engine.memory import Memory, pages_for
@@ -23,8 +24,19 @@ class Scheduler:
     State: `waiting` and `running`, both in order of arrival.
     """
 
-    def __init__(self, memory: Memory, max_rows: int, max_running: int) -> None:
+    def __init__(
+        self, memory: Memory, max_rows: int, max_running: int, resume: Callable[[Sequence], object] | None = None
+    ) -> None:
+        """Begin with nobody.
+
+        Args:
+            memory: Whose pages are given out.
+            max_rows: Most rows in a step.
+            max_running: Most sequences that run.
+            resume: Told of each sequence that was given pages which another has filled, once it has a slot.
+        """
         self.memory = memory
+        self._resume = resume or (lambda _: None)
         self.max_rows, self.max_running = max_rows, max_running
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -65,9 +77,12 @@ class Scheduler:
             if sequence not in self.running:
                 continue
             # Since it was admitted another sequence may have computed what it needs next.
-            self.memory.share(sequence)
+            if self.memory.share(sequence):
+                self._resume(sequence)
             n_left = len(sequence.tokens) - sequence.n_cached
             n = min(n_left, room)
+            if self.memory.snapshots is not None:
+                n = self.memory.snapshots.cut(sequence, n)
             if self._reserve(sequence, n):
                 turns.append((sequence, n, n == n_left))
                 room -= n
@@ -94,11 +109,14 @@ class Scheduler:
         """Let those in who are first in line and fit."""
         while self.waiting and len(self.running) < self.max_running:
             sequence = self.waiting[0]
-            self.memory.share(sequence)
+            has_shared = self.memory.share(sequence)
             needed = pages_for(len(sequence.tokens)) - sequence.n_pages
             promised = sum(pages_for(len(each.tokens)) - each.n_pages for each in self.running) + len(self.running)
             if self.running and needed + promised > self.memory.n_available:
+                sequence.n_shared -= sequence.n_cached
                 self.memory.drop(sequence)
                 return
             sequence.slot = self._slots.pop()
             self.running.append(self.waiting.popleft())
+            if has_shared:
+                self._resume(sequence)

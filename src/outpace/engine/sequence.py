@@ -61,6 +61,8 @@ class Sequence:
         n_full: Pages at its front that are full and known to the memory's index; `content` says what is in them.
         slot: Index of its recurrent state while it runs.
         n_pending: How many of the guesses staged by its last step were accepted; its next step takes them in.
+        n_kept: Page border of the last snapshot that it left or began from.
+        trail: Identity of the text before the one it left while decoding; 0 for none.
         n_shared: Positions that were found in the cache instead of being computed.
         sources: For each token of the output the name of the drafter that guessed it, or `PLAIN`.
         choices: For each token of the output its log-probabilities, where they were asked for.
@@ -88,6 +90,7 @@ class Sequence:
         "most_tokens",
         "n_cached",
         "n_full",
+        "n_kept",
         "n_observed",
         "n_pages",
         "n_pending",
@@ -102,6 +105,7 @@ class Sequence:
         "sources",
         "started_s",
         "tokens",
+        "trail",
     )
 
     def __init__(self, request: Request, sampler: Sampler, drafter: Drafter, output: Output, most_tokens: int) -> None:
@@ -112,7 +116,7 @@ class Sequence:
         self.n_cached = 0
         self.pages: PageTable = array("i", bytes(4 * -(-most_tokens // PAGE)))
         self.n_pages = self.n_full = self.content = self.n_shared = 0
-        self.slot = self.n_pending = 0
+        self.slot = self.n_pending = self.n_kept = self.trail = 0
         self.sources: list[str] = []
         self.choices: list[Choice] = []
         self.output = output

@@ -73,8 +73,26 @@ class HeadState:
             if position != self.n_seen:
                 # What lies before was never computed here (a shared prefix): begin where nothing is missing.
                 self.first = self.n_true = -(-(position + 1) // CHUNK) * CHUNK
-                hidden = hidden[self.first - 1 - position :]
+                hidden, self._held = hidden[self.first - 1 - position :], self._held[:0]
         self._held = np.concatenate([self._held, hidden])
+
+    def resume(self, first: int, position: int, hidden: Hidden | None) -> None:
+        """Begin anew at `position`, the text before which was computed elsewhere.
+
+        Args:
+            first: From here on the cache holds rows of true hidden states up to `position`.
+            position: Of the next row.
+            hidden: The trunk's hidden state of the position before [D]; None if it is not known.
+        """
+        self._restart()
+        # Of a prompt that goes on for long the head reads the end alone, as ever.
+        if hidden is not None and first <= position > self.hidden_from:
+            self.first, self.n_true, self._held = first, position, hidden[None]
+
+    def before(self, position: int) -> Hidden:
+        """Return the hidden state before a row that is due or still to come [D]: n_true <= position <= n_seen."""
+        found: Hidden = self._held[position - self.n_true].copy()
+        return found
 
     def is_ready(self, position: int) -> bool:
         """Return whether the head can go on from the token at `position`."""

@@ -19,22 +19,31 @@ class Pages(RuleBasedStateMachine):
         super().__init__()
         self.memory = Memory(N_PAGES)
         self.written = np.full((N_PAGES, PAGE), -1)
+        self.has_row = np.zeros((N_PAGES, PAGE), bool)
+        self.computed = {}
         self.held = []
 
     sequences = Bundle("sequences")
 
-    @rule(target=sequences, n=st.integers(1, 4 * PAGE), text=st.integers(0, 1), branch=st.integers(0, 4 * PAGE))
-    def arrive(self, n, text, branch):
+    @rule(
+        target=sequences,
+        n=st.integers(1, 4 * PAGE),
+        text=st.integers(0, 1),
+        branch=st.integers(0, 4 * PAGE),
+        head=st.sampled_from([None, "a head"]),
+    )
+    def arrive(self, n, text, branch, head):
         tokens = [text] * min(n, branch) + [2] * max(0, n - branch)
         found = sequence(tokens, 4 * PAGE)
+        found.head = head
         self.held.append(found)
+        self.computed[found] = np.zeros(8 * PAGE, bool)
         return found
 
     @rule(each=sequences)
     def share(self, each):
         before = each.n_cached
-        self.memory.share(each)
-        assert each.n_cached >= before
+        assert self.memory.share(each) == (each.n_cached > before)
         assert each.n_cached < max(len(each.tokens), before + 1)
 
     @rule(each=sequences, n=st.integers(1, 2 * PAGE), n_drafted=st.integers(0, 20))
@@ -52,7 +61,25 @@ class Pages(RuleBasedStateMachine):
             assert [p for other in self.held for p in other.pages[: other.n_pages]].count(page) == 1
             assert self.memory._keys[page] is None
             self.written[page, position % PAGE] = each.tokens[position] if i < n else 99
+            self.has_row[page, position % PAGE] = each.head is not None
+            self.computed[each][position] = i < n
         self.memory.commit(each, n)
+
+    def rows(self, each):
+        """Which rows of a sequence the head has in its pages."""
+        return self.has_row[each.pages[: each.n_pages]].ravel()
+
+    @rule(each=sequences)
+    def show(self, each):
+        if each.head:
+            lacking = np.flatnonzero(~self.rows(each)[: each.n_full * PAGE])
+            self.memory.headed(each, lacking.max() + 1 if len(lacking) else 0)
+
+    @rule(each=sequences)
+    def look(self, each):
+        first = self.memory.head_from(each)
+        assert first % 256 == 0
+        assert self.rows(each)[first : each.n_full * PAGE].all()
 
     @rule(each=sequences, token=st.integers(0, 2))
     def write(self, each, token):
@@ -62,6 +89,7 @@ class Pages(RuleBasedStateMachine):
     @rule(each=sequences)
     def preempt(self, each):
         self.memory.drop(each)
+        self.computed[each][:] = False
         assert each.n_cached == each.n_pages == 0
 
     @rule(each=consumes(sequences))
@@ -90,7 +118,14 @@ class Pages(RuleBasedStateMachine):
         page = self.memory.spare()
         assert (page is None) == (not self.memory._free)
         if page is not None:
-            self.written[page] = -2
+            self.written[page], self.has_row[page] = -2, False
+
+    @invariant()
+    def the_head_finds_its_rows(self):
+        for each in self.held:
+            if each.head:
+                rows = self.rows(each)
+                assert rows[self.computed[each][: len(rows)]].all()
 
     @invariant()
     def the_cache_holds_each_text(self):
@@ -129,3 +164,33 @@ def test_two_that_computed_the_same_hold_one_page():
         memory.commit(each, 64)
     assert both[0].pages[0] == both[1].pages[0]
     assert memory.n_available == 3
+
+
+def filled(memory, tokens, head=None):
+    """A sequence whose tokens are all in the cache."""
+    found = sequence(tokens, 1)
+    found.head = head
+    memory.grow(found, len(tokens))
+    memory.commit(found, len(tokens))
+    return found
+
+
+def test_a_head_keeps_the_pages_that_it_wrote():
+    memory = Memory(12)
+    without, first = filled(memory, [0] * 256), filled(memory, [0] * 256, "a head")
+    assert not set(without.pages[:4]) & set(first.pages[:4])
+    memory.headed(first, 0)
+    second = filled(memory, [0] * 256, "a head")
+    # What is known to hold its rows is as good as its own.
+    assert second.pages[:4] == first.pages[:4]
+    assert memory.head_from(second) == memory.head_from(first) == 0
+    memory.drop(without)
+    assert memory.n_available == 8
+
+
+def test_a_page_given_to_another_text_holds_no_rows_of_the_head():
+    memory = Memory(4)
+    first = filled(memory, [0] * 256, "a head")
+    memory.headed(first, 0)
+    memory.drop(first)
+    assert memory.head_from(filled(memory, [1] * 256)) == 256

@@ -3,26 +3,31 @@
 from dataclasses import dataclass
 
 import pytest
+from tests.support.tiny import write_tiny
 
 from outpace.backends.backend import MemoryPlan
 from outpace.config import RunConfig
 from outpace.engine.resolve import Settings, available_memory, resolve
 from outpace.errors import ConfigError, ResourceError
+from outpace.gguf.file import open_gguf
 from outpace.graph.plan import Plan
+from outpace.models import load_plan
 
 PAGE_BYTES = {"f16": 2000, "q8_0": 1100, "q4_0": 600}
+SLOT_BYTES = 5000
 PLAN = Plan("trunk", (), {})
 
 
 @dataclass
 class Scales:
-    """A backend that weighs 100,000 bytes and some for each page."""
+    """A backend that weighs 100,000 bytes and some for each page, and for each slot where the plan has states."""
 
     threads: int
     name: str = "scales"
 
     def memory(self, plan, limits, draft=None):
-        return MemoryPlan(100_000, PAGE_BYTES[limits.kv_type] * limits.n_pages, 0, 0)
+        states = SLOT_BYTES * limits.n_slots if plan.nodes else 0
+        return MemoryPlan(100_000, PAGE_BYTES[limits.kv_type] * limits.n_pages, states, 0)
 
     def compile(self, plan, file, limits, draft=None):
         raise NotImplementedError
@@ -85,6 +90,32 @@ def test_what_does_not_fit_is_refused_with_what_would():
         settle(available=100_000 + 30 * 2000, context=4000 - 160)
     with pytest.raises(ResourceError, match=r"even a context of 64 needs 102\.0 kB"):
         settle(available=50_000)
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory) -> Plan:
+    with open_gguf(write_tiny(tmp_path_factory.mktemp("tiny") / "tiny.gguf", "qwen35")) as file:
+        return load_plan(file).plan
+
+
+@pytest.mark.parametrize(
+    ("parallel", "spare_slots", "n_kept", "reason"),
+    [
+        (1, 100, 4, "1 to run, 4 to keep for prompts that begin like earlier ones"),
+        (3, 100, 8, "3 to run, 8 to keep for prompts that begin like earlier ones"),
+        (3, 8, 8, "3 to run, 8 to keep for prompts that begin like earlier ones"),
+        (3, 7.9, 7, "memory is short: 3 to run, 7 to keep for prompts that begin like earlier ones"),
+        (1, 0.5, 0, "memory is short: 1 to run, 0 to keep for prompts that begin like earlier ones"),
+    ],
+)
+def test_states_are_kept_where_there_is_room(hybrid, parallel, spare_slots, n_kept, reason):
+    least = 100_000 + 64 * 2000 * parallel + SLOT_BYTES * parallel
+    available = int(least + spare_slots * SLOT_BYTES)
+    found = resolve(RunConfig(parallel=parallel), hybrid, 4096, Scales, available_bytes=available)
+    assert found.limits.n_slots == parallel + n_kept
+    assert found.limits.n_pages == 64 * parallel
+    assert found.memory.total_bytes == least + n_kept * SLOT_BYTES
+    assert found.reasons["n_slots"] == reason
 
 
 def test_a_context_beyond_the_model_is_refused():
