@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef
+from outpace.graph.fusion import fuse, rebuild
 from outpace.graph.plan import EXPORTED, STATEFUL, TOKENS, WANTED, Node, Plan
-
-
-def fuse_swiglu(plan: Plan) -> Plan:
-    """Turn mul(silu(gate), up) into one verb `swiglu(gate, up)`."""
-    readers = plan.readers()
-    replaced: dict[int, Node] = {}
-    for i, node in enumerate(plan.nodes):
-        if node.verb != "mul":
-            continue
-        gate, up = node.inputs
-        is_silu = plan.nodes[gate].verb == "silu" and plan.nodes[gate].shape == plan.nodes[up].shape
-        if is_silu and readers[gate] == [i] and gate not in plan.outputs.values():
-            replaced[i] = Node("swiglu", (plan.nodes[gate].inputs[0], up), (), node.shape)
-    return _rebuild(plan, replaced)
-
-
-def fuse_residual(plan: Plan) -> Plan:
-    """Turn add(x, linear(y, w)) into one verb `linear_add(y, x; w)`: the sum is formed as the product is stored."""
-    readers = plan.readers()
-    replaced: dict[int, Node] = {}
-    for i, node in enumerate(plan.nodes):
-        if node.verb != "add":
-            continue
-        x, product = node.inputs
-        linear = plan.nodes[product]
-        if linear.verb == "linear" and len(linear.weights) == 1 and readers[product] == [i]:
-            replaced[i] = Node("linear_add", (linear.inputs[0], x), linear.weights, node.shape)
-    return _rebuild(plan, replaced)
-
 
 # Verbs whose result for a row depends on that row of their inputs alone, wherever it stands in the step.
 ROW_WISE = frozenset(
     {
         *("add", "mul", "scale", "silu", "sigmoid", "swiglu", "rms_norm", "l2_norm", "heads", "part", "concat", "rope"),
-        *("linear", "linear_add", "decay", "experts"),
+        *("linear", "linear_add", "decay", "experts", "gated", "norm_swiglu"),
     }
 )
 # Each kind of rows is among those that follow it.
@@ -127,7 +98,7 @@ def kv_only(plan: Plan) -> Plan:
         if i in needed or node.verb in STATEFUL:
             needed.update(node.inputs)
             needed.add(i)
-    return _rebuild(Plan(plan.program, tuple(nodes), MappingProxyType({})), {})
+    return rebuild(Plan(plan.program, tuple(nodes), MappingProxyType({})), {})
 
 
 def trim_head(plan: Plan, n: int) -> Plan:
@@ -147,22 +118,4 @@ def trim_head(plan: Plan, n: int) -> Plan:
 
 def optimise(plan: Plan) -> Plan:
     """Apply every pass."""
-    fused = fuse_residual(fuse_swiglu(plan))
-    return hoist_wanted(fused, queries=any(node.verb in ("exported", "hidden", "conv") for node in plan.nodes))
-
-
-def _rebuild(plan: Plan, replaced: Mapping[int, Node]) -> Plan:
-    """Return the plan with some nodes replaced and what nobody reads any more left out."""
-    nodes = [replaced.get(i, node) for i, node in enumerate(plan.nodes)]
-    needed = set(plan.outputs.values())
-    for i in reversed(range(len(nodes))):
-        if i in needed or nodes[i].verb in STATEFUL:
-            needed.update(nodes[i].inputs)
-            needed.add(i)
-    moved: dict[int, int] = {}
-    kept: list[Node] = []
-    for i, node in enumerate(nodes):
-        if i in needed:
-            moved[i] = len(kept)
-            kept.append(Node(node.verb, tuple(moved[v] for v in node.inputs), node.weights, node.shape, node.attrs))
-    return Plan(plan.program, tuple(kept), MappingProxyType({name: moved[i] for name, i in plan.outputs.items()}))
+    return hoist_wanted(fuse(plan), queries=any(node.verb in ("exported", "hidden", "conv") for node in plan.nodes))

@@ -10,8 +10,9 @@ from outpace.backends.reference import PagedKV, ReferenceOps, Tensors, alone
 from outpace.gguf.file import open_gguf
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef, Weights
+from outpace.graph.fusion import fuse_residual, fuse_swiglu
 from outpace.graph.ops import Ops
-from outpace.graph.passes import fuse_residual, fuse_swiglu, optimise
+from outpace.graph.passes import optimise
 from outpace.graph.plan import WANTED
 from outpace.graph.replay import replay
 from outpace.graph.step import Segment, Step
@@ -53,6 +54,18 @@ def test_every_layer_is_fused(tmp_path: Path):
     assert verbs.count("swiglu") == 3
     assert verbs.count("linear_add") == 6
     assert not {"add", "mul", "silu"} & set(verbs)
+
+
+def test_every_layer_of_a_hybrid_is_fused(tmp_path: Path):
+    with open_gguf(write_tiny(tmp_path / "tiny.gguf", "qwen35", n_layers=4)) as file:
+        nodes = load_plan(file).plan.nodes
+    verbs = [node.verb for node in nodes]
+    assert [verbs.count(verb) for verb in ("conv", "gated_delta", "norm_swiglu", "gated", "swiglu")] == [2, 2, 2, 2, 4]
+    assert all(node.attrs["silu"] for node in nodes if node.verb == "conv")
+    assert ["factor" in node.attrs for node in nodes if node.verb == "l2_norm"].count(True) == 2
+    # What is left of them: beta of a gated-delta layer.
+    assert verbs.count("sigmoid") == 2
+    assert not {"mul", "silu", "scale"} & set(verbs)
 
 
 def test_what_is_read_elsewhere_is_not_fused_away():

@@ -12,8 +12,9 @@ from outpace.gguf.file import GGUFFile, open_gguf
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef
 from outpace.graph.cost import state_spec, step_cost
+from outpace.graph.fusion import fuse
 from outpace.graph.ops import Ops
-from outpace.graph.passes import fuse_residual, fuse_swiglu, hoist_wanted, kv_only, optimise
+from outpace.graph.passes import hoist_wanted, kv_only, optimise
 from outpace.graph.plan import EXPORTED, TOKENS, WANTED, Plan
 from outpace.graph.replay import replay
 from outpace.graph.step import Segment, Step
@@ -57,7 +58,7 @@ def same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
 def test_rows_picked_early_are_rows_picked_late(file, wanted, exported, queries: bool):
     for plan in plans(file):
         late, late_kv = run(plan, file, wanted, exported)
-        early, early_kv = run(hoist_wanted(fuse_residual(fuse_swiglu(plan)), queries=queries), file, wanted, exported)
+        early, early_kv = run(hoist_wanted(fuse(plan), queries=queries), file, wanted, exported)
         assert late.keys() == early.keys()
         assert same(list(late.values()), list(early.values()))
         assert same(late_kv, early_kv)

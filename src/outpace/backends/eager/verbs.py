@@ -77,10 +77,10 @@ class ReferenceOps:
         y: Array = np.divide(x, np.sqrt(mean + np.float32(eps))) * self._tensors(weight)
         return y
 
-    def l2_norm(self, x: Array, eps: float) -> Array:
+    def l2_norm(self, x: Array, eps: float, factor: float | None = None) -> Array:
         total = np.add.reduce(x * x, axis=-1, keepdims=True)
         y: Array = np.divide(x, np.sqrt(total + np.float32(eps)))
-        return y
+        return y if factor is None else self.scale(y, factor)
 
     def heads(self, x: Array, n: int) -> Array:
         return x.reshape(len(x), n, math.prod(x.shape[1:]) // n)
@@ -122,8 +122,9 @@ class ReferenceOps:
                 out[i] /= weights.sum(axis=-1, keepdims=True)
         return out.reshape(len(q), n_heads * head_dim)
 
-    def conv(self, x: Array, weight: WeightRef, *, layer: int) -> Array:
-        return recurrent.conv(x, self._tensors(weight), self._rows.spans, self._state, layer)
+    def conv(self, x: Array, weight: WeightRef, *, layer: int, silu: bool = False) -> Array:
+        y = recurrent.conv(x, self._tensors(weight), self._rows.spans, self._state, layer)
+        return self.silu(y) if silu else y
 
     def decay(self, a: Array, rate: WeightRef, bias: WeightRef) -> Array:
         softplus = np.logaddexp(np.float32(0), _flat(a) + self._tensors(bias))
@@ -177,6 +178,14 @@ class ReferenceOps:
     def swiglu(self, gate: Array, up: Array) -> Array:
         """Return silu(gate) * up: made by a pass over plans."""
         return self.mul(self.silu(gate), up)
+
+    def norm_swiglu(self, gate: Array, x: Array, weight: WeightRef, eps: float) -> Array:
+        """Return silu(gate) * rms_norm(x): made by a pass over plans."""
+        return self.swiglu(gate, self.rms_norm(x, weight, eps))
+
+    def gated(self, x: Array, gate: Array) -> Array:
+        """Return x * sigmoid(gate): made by a pass over plans."""
+        return self.mul(x, self.sigmoid(gate))
 
     def linear_add(self, x: Array, y: Array, weight: WeightRef) -> Array:
         """Return y + x @ weight.T: made by a pass over plans."""
