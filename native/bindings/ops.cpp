@@ -94,5 +94,22 @@ void bind_ops(nb::class_<Program>& program) {
                 p.add(op);
                 p.add(CombineOp{op});
             },
-            "rows"_a, "layer"_a, "q"_a, "out"_a, "stride"_a, "n_heads"_a);
+            "rows"_a, "layer"_a, "q"_a, "out"_a, "stride"_a, "n_heads"_a)
+        .def(
+            "add_conv",
+            [](Program& p, Offset x, size_t x_stride, Offset out, size_t out_stride, int layer, bool with_silu,
+               std::vector<float> weight) {
+                p.add(ConvOp{x, x_stride, out, out_stride, layer, with_silu, std::move(weight)});
+            },
+            "x"_a, "x_stride"_a, "out"_a, "out_stride"_a, "layer"_a, "with_silu"_a, "weight"_a)
+        .def(
+            "add_gated_delta",
+            [](Program& p, const Place& q, const Place& k, const Place& v, const Place& decay, const Place& beta,
+               const Place& out, int layer, bool tiled) {
+                const DeltaOp op = {operand(q),    operand(k),   operand(v), operand(decay),
+                                    operand(beta), operand(out), layer,      tiled};
+                p.add(op);
+                p.add(StageOp{op});
+            },
+            "q"_a, "k"_a, "v"_a, "decay"_a, "beta"_a, "out"_a, "layer"_a, "tiled"_a);
 }

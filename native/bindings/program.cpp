@@ -7,6 +7,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <span>
@@ -49,6 +50,14 @@ class PageTables {
     std::vector<Py_buffer> buffers_;
 };
 
+// Channels, kernel, value heads, key heads, key width, value width.
+using Recurrent = std::tuple<int, int, int, int, int, int>;
+
+RecurrentShape shape_of(const Recurrent& given) {
+    const auto [n_channels, kernel, n_heads, n_key_heads, key_dim, value_dim] = given;
+    return {n_channels, kernel, n_heads, n_key_heads, key_dim, value_dim};
+}
+
 // Fields of a segment (outpace.graph.step.Segment) after its pages, where it has them.
 void read_rest(const nb::tuple& parts, SegmentView& view) {
     int* const fields[] = {&view.slot, &view.n_draft, &view.n_pending, &view.first};
@@ -90,18 +99,27 @@ void bind_program(nb::module_& m) {
         [](int n_kv_heads, int head_dim, int kv_type) { return kv_page_bytes({n_kv_heads, head_dim}, kv_type); },
         "n_kv_heads"_a, "head_dim"_a, "kv_type"_a, "Bytes of one page of 64 positions of one layer.");
 
-    nb::class_<State>(m, "State", "What sequences carry between steps: pages of keys and values.")
+    m.def(
+        "recurrent_bytes",
+        [](const Recurrent& shape, int max_draft) { return recurrent_bytes(shape_of(shape), max_draft); }, "shape"_a,
+        "max_draft"_a, "Bytes of one layer's state in one slot, with room for so many staged rows.");
+
+    nb::class_<State>(m, "State", "What sequences carry between steps: pages of keys and values, recurrent states.")
         .def(
             "__init__",
             [](State* self, std::shared_ptr<Pool> pool, int n_pages, int kv_type,
-               const std::vector<std::pair<int, int>>& kv) {
-                StateSpec spec = {n_pages, kv_type, {}};
+               const std::vector<std::pair<int, int>>& kv, const std::vector<Recurrent>& recurrent, int n_slots,
+               int max_draft) {
+                StateSpec spec = {n_pages, kv_type, {}, {}, n_slots, max_draft};
                 for (const auto& [n_kv_heads, head_dim] : kv) spec.kv.push_back({n_kv_heads, head_dim});
+                for (const Recurrent& each : recurrent) spec.recurrent.push_back(shape_of(each));
                 nb::gil_scoped_release release;
                 new (self) State(std::move(pool), std::move(spec));
             },
-            "pool"_a, "n_pages"_a, "kv_type"_a, "kv"_a)
-        .def("copy_page", &State::copy_page, "source"_a, "target"_a);
+            "pool"_a, "n_pages"_a, "kv_type"_a, "kv"_a, "recurrent"_a = std::vector<Recurrent>{}, "n_slots"_a = 0,
+            "max_draft"_a = 0)
+        .def("copy_page", &State::copy_page, "source"_a, "target"_a)
+        .def("copy_slot", &State::copy_slot, "source"_a, "target"_a);
 
     nb::class_<Program> program(m, "Program", "A plan made flat; see outpace.backends.cpu.layout.");
     program

@@ -57,6 +57,7 @@ void Program::check(const StepView& step) const {
         for (size_t p = 0; p < needed; ++p) refuse(s.pages[p] < 0 || s.pages[p] >= n_pages, "page out of range");
     }
     refuse(rows != static_cast<int64_t>(n_rows), "segments do not cover the rows");
+    state_->check(step.segments);
 }
 
 }  // namespace outpace

@@ -51,7 +51,21 @@ struct GatherOp {
 };
 
 // Row-wise verbs, optionally followed by quantising the result for the linears that read it.
-enum class RowVerb : int { kCopy, kNorm, kSwiglu, kSilu, kAdd, kMul, kScale };
+enum class RowVerb : int {
+    kCopy,
+    kNorm,
+    kSwiglu,
+    kSilu,
+    kAdd,
+    kMul,
+    kScale,
+    kMulRow,  // x times y's one value
+    kSigmoid,
+    kGate,  // x * sigmoid(y)
+    kL2Norm,
+    kNormSwiglu,  // silu(x) * norm(y)
+    kDecay,
+};
 struct RowOp {
     static constexpr const char* kName = "rows";
     RowVerb verb;
@@ -59,8 +73,8 @@ struct RowOp {
     Operand x, y;               // y: second operand, or kNone
     int n;                      // values of a row
     int groups;                 // equal parts of a row that are worked on alone
-    float eps, factor;          // norms: eps; scale: factor
-    std::vector<float> weight;  // norm
+    float eps, factor;          // norms: eps; scale and l2_norm: factor
+    std::vector<float> weight;  // norm; of decay the rates, then the biases
     Offset out;                 // float result, or kNone
     size_t out_stride;
     Offset q, scales;  // codes of the result, or kNone
@@ -121,7 +135,30 @@ struct CombineOp {
     AttentionOp attention;
 };
 
-using Op =
-    std::variant<EmbedOp, HiddenOp, GatherOp, RowOp, LinearOp, TableOp, RopeOp, KVWriteOp, AttentionOp, CombineOp>;
+// Convolves each sequence's rows after those before, which its state keeps; known rows enter it, guesses are staged.
+struct ConvOp {
+    static constexpr const char* kName = "conv";
+    Offset x;
+    size_t x_stride;
+    Offset out;
+    size_t out_stride;
+    int layer;
+    bool with_silu;
+    std::vector<float> weight;  // [kernel][channels]
+};
+struct DeltaOp {
+    static constexpr const char* kName = "gated_delta";
+    Operand q, k, v, decay, beta, out;
+    int layer;
+    bool tiled;  // value head h has key head h % G, else h / (H / G)
+};
+// Keeps what the guesses of a gated-delta layer would do, once nobody reads what was kept before.
+struct StageOp {
+    static constexpr const char* kName = "stage";
+    DeltaOp of;
+};
+
+using Op = std::variant<EmbedOp, HiddenOp, GatherOp, RowOp, LinearOp, TableOp, RopeOp, KVWriteOp, AttentionOp,
+                        CombineOp, ConvOp, DeltaOp, StageOp>;
 
 }  // namespace outpace

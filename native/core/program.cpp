@@ -61,6 +61,7 @@ void Program::run(const StepView& step) {
     check(step);
     const double begin = now_s();
     step_ = step;
+    state_->advance(step.segments);
     set_rows(step);
     plan_attention();
     if (n_counters_ != ops_.size()) {

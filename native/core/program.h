@@ -124,6 +124,9 @@ class Program {
     int units(const KVWriteOp& op) const;
     int units(const AttentionOp& op) const;
     int units(const CombineOp& op) const;
+    int units(const ConvOp& op) const;
+    int units(const DeltaOp& op) const;
+    int units(const StageOp& op) const;
     void run_op(const EmbedOp& op, int begin, int end, int member);
     void run_op(const HiddenOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
@@ -134,6 +137,9 @@ class Program {
     void run_op(const KVWriteOp& op, int begin, int end, int member);
     void run_op(const AttentionOp& op, int begin, int end, int member);
     void run_op(const CombineOp& op, int begin, int end, int member);
+    void run_op(const ConvOp& op, int begin, int end, int member);
+    void run_op(const DeltaOp& op, int begin, int end, int member);
+    void run_op(const StageOp& op, int begin, int end, int member);
 
     void apply(const RowOp& op, const float* x, const float* y, int first, int n, float* out) const;
     CodeRow code_row(const RowOp& op, size_t row, size_t column) const;

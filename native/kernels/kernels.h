@@ -114,6 +114,27 @@ struct RopeArgs {
     int neox;
 };
 
+// Rows of a gated-delta update, for one value head. q is null where nothing is read.
+struct DeltaRows {
+    const float *q, *k, *v;     // [n][stride]
+    const float *decay, *beta;  // [n][stride]
+    size_t q_stride, k_stride, v_stride, decay_stride, beta_stride;
+    float* out;
+    size_t out_stride;
+    int n;
+};
+
+// A stretch of a value head's columns; see recurrent.h.
+constexpr int kDeltaColumns = 64;
+struct DeltaArgs {
+    float* memory;   // [columns / 16, rounded up][key_dim][16]
+    float* scratch;  // as large
+    int key_dim, columns;
+    DeltaRows pending;  // accepted since the memory was written
+    DeltaRows rows;
+    int n_known;  // the first so many of `rows` enter the memory
+};
+
 struct Kernels {
     const char* tier;
 
@@ -133,6 +154,20 @@ struct Kernels {
     void (*add)(const float* x, const float* y, int n, float* out);
     void (*mul)(const float* x, const float* y, int n, float* out);
     void (*scale)(const float* x, float factor, int n, float* out);
+    void (*add_scaled)(const float* x, const float* y, float factor, int n, float* out);
+    // out = factor * x / sqrt(sum of squares + eps)
+    void (*l2_norm)(const float* x, int n, float eps, float factor, float* out);
+    void (*sigmoid)(const float* x, int n, float* out);
+    // out = x * sigmoid(gate)
+    void (*gated)(const float* x, const float* gate, int n, float* out);
+    // out = exp(rate * softplus(x + bias))
+    void (*decay)(const float* x, const float* rate, const float* bias, int n, float* out);
+    // One row of a convolution over time, for n channels: rows and weight of each of `length` steps.
+    void (*conv)(const float* const* rows, const float* weight, size_t weight_stride, int length, int n, bool with_silu,
+                 float* out);
+    void (*gated_delta)(const DeltaArgs& args);
+    // The n_used largest of softmax(x), and their shares; `shares` is scratch for n floats.
+    void (*route)(const float* x, int n, int n_used, bool renormalise, float* shares, int32_t* index, float* share);
     // Turns one head by its row's angles and multiplies it by factor; rope.cos_sin is the row's own, or null.
     void (*rope_head)(const float* x, int head_dim, RopeArgs rope, float factor, float* out);
 

@@ -1,4 +1,4 @@
-// Verbs that work on one row at a time: norm, activation quantising, SwiGLU, rotary, sums.
+// Verbs that work on one row at a time: norm, activation quantising, gates, rotary, sums.
 // Sums run over 16 lanes along the row, lane by lane in order, then as a tree of halves (simd.h).
 #pragma once
 
@@ -37,6 +37,17 @@ void rms_norm(const float* x, const float* w, int n, float eps, float* out) {
     }
     const float scale = 1.0f / std::sqrt(sum(squares) / static_cast<float>(n) + eps);
     map_row(x, n, out, [&](int i, f32x16 v) { return mul(mul(v, set1(scale)), load_part(w + i, n - i)); });
+}
+
+// x / sqrt(sum of squares + eps), then times factor.
+void l2_norm(const float* x, int n, float eps, float factor, float* out) {
+    f32x16 squares = zero();
+    for (int i = 0; i < n; i += 16) {
+        const f32x16 v = load_part(x + i, n - i);
+        squares = fma(v, v, squares);
+    }
+    const f32x16 scale = set1(1.0f / std::sqrt(sum(squares) + eps)), more = set1(factor);
+    map_row(x, n, out, [&](int, f32x16 v) { return mul(mul(v, scale), more); });
 }
 
 // A block whose largest value is more than kFar times the mean of those of its stretch has codes of 16 bits.
@@ -107,12 +118,52 @@ void silu(const float* x, int n, float* out) {
     map_row(x, n, out, [](int, f32x16 v) { return silu16(v); });
 }
 
+OUTPACE_INLINE f32x16 sigmoid16(f32x16 x) { return div(set1(1.0f), add(set1(1.0f), exp(sub(zero(), x)))); }
+
+void sigmoid(const float* x, int n, float* out) {
+    map_row(x, n, out, [](int, f32x16 v) { return sigmoid16(v); });
+}
+
+// x * sigmoid(gate)
+void gated(const float* x, const float* gate, int n, float* out) {
+    map_row(x, n, out, [&](int i, f32x16 v) { return mul(v, sigmoid16(load_part(gate + i, n - i))); });
+}
+
+// log(1 + t) for t in 0 .. 1 within 2 ulp: 2 artanh(z) with z = t / (2 + t) <= 1/3, by its series.
+OUTPACE_INLINE f32x16 log1p(f32x16 t) {
+    const f32x16 z = div(t, add(t, set1(2.0f))), w = mul(z, z);
+    f32x16 p = set1(1.0f / 15);
+    p = fma(p, w, set1(1.0f / 13));
+    p = fma(p, w, set1(1.0f / 11));
+    p = fma(p, w, set1(1.0f / 9));
+    p = fma(p, w, set1(1.0f / 7));
+    p = fma(p, w, set1(1.0f / 5));
+    p = fma(p, w, set1(1.0f / 3));
+    p = fma(p, w, set1(1.0f));
+    return mul(add(z, z), p);
+}
+
+// log(1 + e^x) without overflow.
+OUTPACE_INLINE f32x16 softplus(f32x16 x) { return add(max(zero(), x), log1p(exp(sub(zero(), abs(x))))); }
+
+// exp(rate * softplus(x + bias))
+void decay(const float* x, const float* rate, const float* bias, int n, float* out) {
+    map_row(x, n, out, [&](int i, f32x16 v) {
+        return exp(mul(load_part(rate + i, n - i), softplus(add(v, load_part(bias + i, n - i)))));
+    });
+}
+
 void add_rows(const float* x, const float* y, int n, float* out) {
     map_row(x, n, out, [&](int i, f32x16 v) { return add(v, load_part(y + i, n - i)); });
 }
 
 void mul_rows(const float* x, const float* y, int n, float* out) {
     map_row(x, n, out, [&](int i, f32x16 v) { return mul(v, load_part(y + i, n - i)); });
+}
+
+// x + factor * y
+void add_scaled(const float* x, const float* y, float factor, int n, float* out) {
+    map_row(x, n, out, [&](int i, f32x16 v) { return fma(load_part(y + i, n - i), set1(factor), v); });
 }
 
 void scale_row(const float* x, float factor, int n, float* out) {

@@ -4,6 +4,8 @@
 #include "kernels/kernels.h"
 #include "kernels/measure.h"
 #include "kernels/pack.h"
+#include "kernels/recurrent.h"
+#include "kernels/route.h"
 #include "kernels/rows.h"
 #include "kernels/sample.h"
 
@@ -31,6 +33,14 @@ const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)() {
         .add = add_rows,
         .mul = mul_rows,
         .scale = scale_row,
+        .add_scaled = add_scaled,
+        .l2_norm = l2_norm,
+        .sigmoid = sigmoid,
+        .gated = gated,
+        .decay = decay,
+        .conv = conv,
+        .gated_delta = gated_delta,
+        .route = route,
         .rope_head = rope_head,
         .kv_write = kv_write,
         .attention = attention,

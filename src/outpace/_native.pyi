@@ -83,12 +83,21 @@ def codes_bytes(rows: int, stride: int) -> int:
 def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
     """Bytes of one page of 64 positions of one layer."""
 
-class State:
-    """What sequences carry between steps: pages of keys and values."""
+def recurrent_bytes(shape: tuple[int, int, int, int, int, int], max_draft: int) -> int:
+    """
+    Bytes of one layer's state in one slot, with room for so many staged rows.
+    """
 
-    def __init__(self, pool: Pool, n_pages: int, kv_type: int, kv: Sequence[tuple[int, int]]) -> None: ...
+class State:
+    """
+    What sequences carry between steps: pages of keys and values, recurrent states.
+    """
+
+    def __init__(self, pool: Pool, n_pages: int, kv_type: int, kv: Sequence[tuple[int, int]], recurrent: Sequence[tuple[int, int, int, int, int, int]] = [], n_slots: int = 0, max_draft: int = 0) -> None: ...
 
     def copy_page(self, source: int, target: int) -> None: ...
+
+    def copy_slot(self, source: int, target: int) -> None: ...
 
 class Program:
     """A plan made flat; see outpace.backends.cpu.layout."""
@@ -143,6 +152,10 @@ class Program:
     def add_kv_write(self, layer: int, k: int, k_out: int, k_stride: int, v: int, v_stride: int, n_kv_heads: int, head_dim: int, neox: int, table: int) -> None: ...
 
     def add_attention(self, rows: int, layer: int, q: int, out: int, stride: int, n_heads: int) -> None: ...
+
+    def add_conv(self, x: int, x_stride: int, out: int, out_stride: int, layer: int, with_silu: bool, weight: Sequence[float]) -> None: ...
+
+    def add_gated_delta(self, q: tuple[int, int, int], k: tuple[int, int, int], v: tuple[int, int, int], decay: tuple[int, int, int], beta: tuple[int, int, int], out: tuple[int, int, int], layer: int, tiled: bool) -> None: ...
 
 class Sampler:
     """Chooses tokens by the settings of one request; see outpace.sampling."""

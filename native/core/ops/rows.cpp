@@ -11,7 +11,8 @@ constexpr int kColumnPiece = 512;  // values of a row that one unit of an elemen
 
 // Into how many pieces a row is cut that several threads may take.
 int pieces(const RowOp& op) {
-    if (op.verb == RowVerb::kNorm || op.groups > 1) return 1;
+    const bool is_whole = op.verb == RowVerb::kNorm || op.verb == RowVerb::kL2Norm || op.verb == RowVerb::kNormSwiglu;
+    if (is_whole || op.groups > 1) return 1;
     return (op.n + kColumnPiece - 1) / kColumnPiece;
 }
 
@@ -59,7 +60,7 @@ CodeRow Program::code_row(const RowOp& op, size_t row, size_t column) const {
 }
 
 // The verb on n values of a row, from its value `first` on.
-void Program::apply(const RowOp& op, const float* x, const float* y, int, int n, float* out) const {
+void Program::apply(const RowOp& op, const float* x, const float* y, int first, int n, float* out) const {
     switch (op.verb) {
         case RowVerb::kCopy:
             if (out != x) std::memcpy(out, x, static_cast<size_t>(n) * sizeof(float));
@@ -82,6 +83,25 @@ void Program::apply(const RowOp& op, const float* x, const float* y, int, int n,
         case RowVerb::kScale:
             kernels_.scale(x, op.factor, n, out);
             break;
+        case RowVerb::kMulRow:
+            kernels_.scale(x, *y, n, out);
+            break;
+        case RowVerb::kSigmoid:
+            kernels_.sigmoid(x, n, out);
+            break;
+        case RowVerb::kGate:
+            kernels_.gated(x, y, n, out);
+            break;
+        case RowVerb::kL2Norm:
+            kernels_.l2_norm(x, n, op.eps, op.factor, out);
+            break;
+        case RowVerb::kNormSwiglu:
+            kernels_.rms_norm(y, op.weight.data(), n, op.eps, out);
+            kernels_.swiglu(x, out, n, out);
+            break;
+        case RowVerb::kDecay:
+            kernels_.decay(x, op.weight.data() + first, op.weight.data() + op.n + first, n, out);
+            break;
     }
 }
 
@@ -94,7 +114,8 @@ void Program::run_op(const RowOp& op, int begin, int end, int member) {
         const int first = unit % n_pieces * kColumnPiece,
                   n = n_pieces == 1 ? op.n : std::min(kColumnPiece, op.n - first);
         const float* x = floats(op.x.at) + row * op.x.stride + first;
-        const float* y = op.y.at == kNone ? nullptr : floats(op.y.at) + row * op.y.stride + first;
+        const float* y = op.y.at == kNone ? nullptr : floats(op.y.at) + row * op.y.stride;
+        if (y && op.verb != RowVerb::kMulRow) y += first;
         float* out = op.out == kNone ? scratch(member) : floats(op.out) + row * op.out_stride + first;
         if (op.groups == 1) {
             apply(op, x, y, first, n, out);

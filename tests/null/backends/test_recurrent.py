@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.rounds import rounds, wrong
 from tests.support.stepping import Stepper
 from tests.support.tiny import write_tiny
 
@@ -36,25 +37,6 @@ def whole(path) -> np.ndarray:
     return Stepper(compiled(path)).feed(TOKENS)
 
 
-def wrong(token: int) -> int:
-    return (token + 17) % 64
-
-
-def rounds(stepper: Stepper, random: np.random.Generator, whole: np.ndarray, n_rounds: int) -> None:
-    """Draft and accept any number, round after round; every row that is of the text has its bits."""
-    for _ in range(n_rounds):
-        at = stepper.at
-        n_known = int(random.integers(1, 4))
-        n_draft = int(random.integers(0, MOST + 1))
-        n_right = int(random.integers(0, n_draft + 1))
-        known, draft = TOKENS[at : at + n_known], TOKENS[at + n_known : at + n_known + n_draft]
-        draft = draft[:n_right] + [wrong(token) for token in draft[n_right:]]
-        logits = stepper.feed(known, draft)
-        n_same = n_known + n_right
-        assert np.array_equal(logits[:n_same], whole[at : at + n_same])
-        stepper.accept(n_right)
-
-
 @pytest.mark.parametrize("chunk", [1, 2, 5, 64, 149])
 def test_any_chunking_is_the_whole(path, whole, chunk: int):
     stepper = Stepper(compiled(path))
@@ -70,7 +52,7 @@ def test_every_number_of_accepted_guesses_leaves_the_plain_run(path, whole, seed
     stepper.feed(TOKENS[: int(random.integers(1, 6))])
     stepper.accept(0)
     while stepper.at < N - 2 * MOST:
-        rounds(stepper, random, whole, 1)
+        rounds(stepper, random, TOKENS, whole, 1, MOST)
 
 
 @pytest.mark.parametrize("n_right", range(MOST + 1))

@@ -7,12 +7,13 @@ import os
 from outpace import _native
 from outpace.backends.backend import Limits, MemoryPlan
 from outpace.backends.cpu import weights
-from outpace.backends.cpu.executable import KV_TYPES, CpuExecutable
+from outpace.backends.cpu.executable import KV_TYPES, CpuDraft, CpuExecutable, recurrent_shape
 from outpace.backends.cpu.layout import Layout, Sizes, tensors
 from outpace.backends.cpu.loading import Loaded, Progress
 from outpace.backends.cpu.lower import lower
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
+from outpace.graph.passes import kv_only
 from outpace.graph.plan import Plan
 
 
@@ -49,19 +50,28 @@ class CpuBackend:
             threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
         self._progress = progress
-        self._last: tuple[Plan, Limits, Layout] | None = None
+        self._last: tuple[Plan, Plan | None, Limits, list[Layout]] | None = None
 
     def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold; reads no tensor."""
-        _refuse(draft)
-        layout = self._lower(plan, limits)
-        kv_type = KV_TYPES[limits.kv_type]
-        page = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.state.kv)
+        layouts = self._lower(plan, limits, draft)
+        trunk, *drafts = layouts
+        every, own = list(tensors(layouts)), {ref.name for ref in tensors([trunk])}
+        packed = {ref.name: weights.packed_bytes(ref, self.tier) for ref in every}
+        weights_bytes = sum(packed[name] for name in own)
+        mtp_bytes = 0
+        if drafts:
+            mtp_bytes = sum(packed.values()) - weights_bytes + _kv_bytes(drafts[0], limits)
+            mtp_bytes += max(layout.workspace_bytes for layout in drafts)
+        slot_bytes = sum(
+            _native.recurrent_bytes(recurrent_shape(spec), limits.max_draft) for spec in trunk.state.recurrent
+        )
         return MemoryPlan(
-            weights_bytes=sum(weights.packed_bytes(ref, self.tier) for ref in tensors([layout])),
-            kv_bytes=page * limits.n_pages,
-            state_bytes=0,
-            workspace_bytes=layout.workspace_bytes,
+            weights_bytes=weights_bytes,
+            kv_bytes=_kv_bytes(trunk, limits),
+            state_bytes=slot_bytes * limits.n_slots,
+            workspace_bytes=trunk.workspace_bytes,
+            mtp_bytes=mtp_bytes,
         )
 
     def converted(self, plan: Plan) -> dict[str, str]:
@@ -73,21 +83,29 @@ class CpuBackend:
         return found
 
     def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> CpuExecutable:
-        """Pack the weights and return the runnable program; see `backend.Backend`."""
-        _refuse(draft)
-        layout = self._lower(plan, limits)
-        loaded = Loaded([layout], file, _native.Pool(self.threads), self.tier)
+        """Pack the weights and return the runnable programs; see `backend.Backend`."""
+        layouts = self._lower(plan, limits, draft)
+        loaded = Loaded(layouts, file, _native.Pool(self.threads), self.tier)
         loaded.pack(self._progress)
-        return CpuExecutable(layout, limits, loaded)
+        drafter = CpuDraft(layouts[1], layouts[2], limits, loaded) if draft is not None else None
+        return CpuExecutable(layouts[0], limits, loaded, drafter)
 
-    def _lower(self, plan: Plan, limits: Limits) -> Layout:
-        """Lower a plan; what was lowered last, to tell its memory, is most often what is compiled next."""
-        if self._last is None or self._last[0] is not plan or self._last[1] != limits:
+    def _lower(self, plan: Plan, limits: Limits, draft: Plan | None) -> list[Layout]:
+        """Lower the trunk, and the draft program whole and for catching up.
+
+        What was lowered last, to tell its memory, is most often what is compiled next.
+        """
+        if self._last is None or self._last[0] is not plan or self._last[1] is not draft or self._last[2] != limits:
             sizes = Sizes(limits.max_rows, limits.max_rows, limits.max_wanted)
-            self._last = plan, limits, lower(plan, limits, sizes, self.threads)
-        return self._last[2]
+            layouts = [lower(plan, limits, sizes, self.threads)]
+            if draft is not None:
+                sizes = Sizes(limits.max_rows, limits.max_wanted, limits.max_wanted)
+                layouts += [lower(each, limits, sizes, self.threads) for each in (draft, kv_only(draft))]
+            self._last = plan, draft, limits, layouts
+        return self._last[3]
 
 
-def _refuse(draft: Plan | None) -> None:
-    if draft is not None:
-        raise UnsupportedError("program", draft.program, ("trunk",))
+def _kv_bytes(layout: Layout, limits: Limits) -> int:
+    kv_type = KV_TYPES[limits.kv_type]
+    page: int = sum(_native.kv_page_bytes(spec.n_kv_heads, spec.head_dim, kv_type) for spec in layout.state.kv)
+    return page * limits.n_pages

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from outpace import _native, config
-from outpace.backends.backend import DraftExecutable, Limits
+from outpace import _native
+from outpace.backends.backend import Limits
 from outpace.backends.cpu.layout import Layout
 from outpace.backends.cpu.loading import Loaded
-from outpace.gguf.types import GGMLType
+from outpace.graph.cost import RecurrentSpec
 from outpace.graph.step import Step, StepResult
 
-# How keys and values are kept, as the native program names it.
-KV_TYPES = {name: int(GGMLType[name.upper()]) for name in config.KV_TYPES}
+KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+
+
+class CpuDraft:
+    """A draft program, whole and for keys and values alone; see `backend.DraftExecutable`.
+
+    State: its pages and its workspace, changed by `run` and `catch_up`. One caller at a time.
+    """
+
+    def __init__(self, whole: Layout, catching_up: Layout, limits: Limits, loaded: Loaded) -> None:
+        self.limits = limits
+        self.state = _state(whole, limits, loaded)
+        # They never run between the other's run and the use of its results.
+        workspace = _native.Memory(max(whole.workspace_bytes, catching_up.workspace_bytes), loaded.pool)
+        self.program = _program(whole, loaded, self.state, workspace)
+        self._catch_up = _program(catching_up, loaded, self.state, workspace)
+        self._logits, self._hidden = _views(self.program, whole, "logits"), _views(self.program, whole, "hidden")
+        self.n_vocab = self._logits[0].shape[1]
+        self._loaded = loaded
+        self._projection = whole.plan.nodes[whole.plan.outputs["logits"]].weights[0]
+
+    def run(self, step: Step) -> StepResult:
+        """Run one step; see `backend.DraftExecutable`."""
+        tokens, segments, wanted, exported, hidden = step
+        self.program.run(tokens, segments, wanted, exported, hidden)
+        return StepResult(self._logits[len(wanted)], self._hidden[len(exported) or len(wanted)])
+
+    def catch_up(self, step: Step) -> None:
+        """Stage keys and values; see `backend.DraftExecutable`."""
+        tokens, segments, wanted, exported, hidden = step
+        self._catch_up.run(tokens, segments, wanted, exported, hidden)
+
+    def take_rows(self, at: int, tokens: Sequence[int]) -> None:
+        """Fill rows of a trimmed projection; see `backend.DraftExecutable`."""
+        self._loaded.take_rows(self._projection, at, tokens)
 
 
 class CpuExecutable:
-    """A trunk's native program and its KV pages; see `backend.Executable`.
+    """A trunk's native program, its KV pages and recurrent states; see `backend.Executable`.
 
-    State: the pages and the workspace, changed by `run`. One caller at a time.
+    State: the pages, the states and the workspace, changed by `run`. One caller at a time.
     """
 
-    draft: DraftExecutable | None = None
-
-    def __init__(self, layout: Layout, limits: Limits, loaded: Loaded) -> None:
-        self.limits = limits
-        self._state = state(layout, limits, loaded)
+    def __init__(self, layout: Layout, limits: Limits, loaded: Loaded, draft: CpuDraft | None = None) -> None:
+        self.limits, self.draft = limits, draft
+        self._state = _state(layout, limits, loaded)
         workspace = _native.Memory(layout.workspace_bytes, loaded.pool)
-        self.program = program(layout, loaded, self._state, workspace)
-        self._logits, self._hidden = views(self.program, layout, "logits"), views(self.program, layout, "hidden")
+        self.program = _program(layout, loaded, self._state, workspace)
+        self._logits, self._hidden = _views(self.program, layout, "logits"), _views(self.program, layout, "hidden")
         self.n_vocab = self._logits[0].shape[1]
         # Made once: a step leaves Python's memory cold, and every object it need not make then counts.
         self._accepts = self.program if self.program.keep_peaks(layout.outputs["logits"].floats) else None
@@ -46,20 +79,35 @@ class CpuExecutable:
         return StepResult(self._logits[len(wanted)], self._hidden[len(exported) or len(wanted)], self._accepts)
 
     def copy_page(self, source: int, target: int) -> None:
-        """Copy one page of KV memory over all layers."""
+        """Copy one page of KV memory; see `backend.Executable`."""
         self._state.copy_page(source, target)
+        if self.draft is not None:
+            self.draft.state.copy_page(source, target)
 
     def copy_state(self, source: int, target: int) -> None:
-        """Do nothing: `lower` takes no program with recurrent layers."""
+        """Copy one slot; see `backend.Executable`."""
+        self._state.copy_slot(source, target)
 
 
-def state(layout: Layout, limits: Limits, loaded: Loaded) -> _native.State:
+def recurrent_shape(spec: RecurrentSpec) -> tuple[int, int, int, int, int, int]:
+    """Return a recurrent layer's sizes as native code takes them."""
+    return spec.n_channels, spec.kernel, spec.n_heads, spec.n_key_heads, spec.key_dim, spec.value_dim
+
+
+def _state(layout: Layout, limits: Limits, loaded: Loaded) -> _native.State:
     """Return memory for what sequences carry."""
-    kv = [(spec.n_kv_heads, spec.head_dim) for spec in layout.state.kv]
-    return _native.State(pool=loaded.pool, n_pages=limits.n_pages, kv_type=KV_TYPES[limits.kv_type], kv=kv)
+    return _native.State(
+        pool=loaded.pool,
+        n_pages=limits.n_pages,
+        kv_type=KV_TYPES[limits.kv_type],
+        kv=[(spec.n_kv_heads, spec.head_dim) for spec in layout.state.kv],
+        recurrent=[recurrent_shape(spec) for spec in layout.state.recurrent],
+        n_slots=limits.n_slots,
+        max_draft=limits.max_draft,
+    )
 
 
-def program(layout: Layout, loaded: Loaded, state: _native.State, workspace: _native.Memory) -> _native.Program:
+def _program(layout: Layout, loaded: Loaded, state: _native.State, workspace: _native.Memory) -> _native.Program:
     """Return a layout as a native program."""
     made = _native.Program(
         weights=loaded.arena,
@@ -79,10 +127,10 @@ def program(layout: Layout, loaded: Loaded, state: _native.State, workspace: _na
     return made
 
 
-def views(made: _native.Program, layout: Layout, output: str) -> list[NDArray[np.float32]]:
+def _views(program: _native.Program, layout: Layout, output: str) -> list[NDArray[np.float32]]:
     """Return an output's first n rows in the workspace, for every n; nothing if the plan does not have it."""
     if output not in layout.outputs:
         return []
     buffer = layout.outputs[output]
-    rows = made.floats(buffer.floats, buffer.rows, buffer.stride, buffer.width)
+    rows = program.floats(buffer.floats, buffer.rows, buffer.stride, buffer.width)
     return [rows[:n] for n in range(buffer.rows + 1)]

@@ -68,6 +68,9 @@ class Loaded:
             arguments["biases"] = [self._bias(bias, ref.shape[0]) for bias, ref in biases]
         elif instruction.method == "add_rows":
             arguments["weight"] = [x for ref in arguments["weight"] for x in self.vector(ref).tolist()]
+        elif instruction.method == "add_conv":
+            # One row for each step of the kernel, so that channels lie side by side.
+            arguments["weight"] = self.vector(arguments["weight"]).T.reshape(-1).tolist()
         elif instruction.method == "add_rope_table":
             arguments["frequencies"] = self._frequencies(arguments["frequencies"])
         if not instruction.waits:

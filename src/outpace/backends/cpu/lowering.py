@@ -8,7 +8,7 @@ from outpace.backends.backend import Limits
 from outpace.backends.cpu.buffers import NONE, Buffer, Extent, Hazards, Space, padded
 from outpace.backends.cpu.layout import Instruction, Layout, Sizes
 from outpace.backends.cpu.values import ROW_VERBS, Values
-from outpace.graph.cost import KVSpec, state_spec
+from outpace.graph.cost import KVSpec, RecurrentSpec, state_spec
 from outpace.graph.ops import Rope
 from outpace.graph.plan import EXPORTED, TOKENS, WANTED, Plan
 from outpace.graph.step import CHUNK, PAGE
@@ -21,6 +21,7 @@ KINDS = {TOKENS: 0, EXPORTED: 1, WANTED: 2}
 # Partial results of split attention may take this much; see native/core/program.h.
 PARTIAL_BYTES = 8 << 20
 PARTIAL_ROWS = 16
+DELTA_COLUMNS = 64  # of a head's memory that one call of the gated-delta kernel handles; see native/kernels/kernels.h
 QUERIES = 8  # query rows that one call of the attention kernel handles together
 
 
@@ -45,6 +46,7 @@ class Lowering:
         self.tables: dict[Rope, int] = {}
         self.table_extents: list[Extent] = []
         self._layers = {spec.layer: i for i, spec in enumerate(self.layout.state.kv)}
+        self._recurrent = {spec.layer: i for i, spec in enumerate(self.layout.state.recurrent)}
         self._space, self._hazards = Space(), Hazards()
         self._buffers: dict[int, Buffer] = {}
         self._reserve_shared(limits.n_pages)
@@ -127,6 +129,12 @@ class Lowering:
         i = self._layers[layer]
         return i, self.layout.state.kv[i], [(-i - 1, -i)]
 
+    def recurrent(self, layer: int) -> tuple[int, RecurrentSpec, list[Extent]]:
+        """Return a recurrent layer's number among those, its shape, and the extent that stands for its states."""
+        i = self._recurrent[layer]
+        below = -len(self._layers) - i
+        return i, self.layout.state.recurrent[i], [(below - 1, below)]
+
     def partial(self) -> list[Extent]:
         """Return the extent of split attention's partial results."""
         return [(self.layout.partial, self.layout.scratch)]
@@ -145,6 +153,7 @@ class Lowering:
         layout.partial_rows = min(PARTIAL_ROWS, layout.sizes.rows, max(1, PARTIAL_BYTES // max(1, row_bytes)))
         layout.partial = self._space.take(layout.partial_rows * row_bytes)
         strides = [padded(self.values.width(i)) for i, node in enumerate(nodes) if node.verb in ROW_VERBS]
-        floats = max(QUERIES * (CHUNK + 3 * widest + 4) + widest, *strides, 1)
+        stretches = [spec.key_dim * DELTA_COLUMNS for spec in layout.state.recurrent]
+        floats = max(QUERIES * (CHUNK + 3 * widest + 4) + widest, *strides, *stretches, 1)
         layout.scratch_bytes = padded(4 * floats, ALIGN)
         layout.scratch = self._space.take(layout.threads * layout.scratch_bytes)

@@ -20,6 +20,12 @@ class RowVerb(IntEnum):
     ADD = 4
     MUL = 5
     SCALE = 6
+    MUL_ROW = 7
+    SIGMOID = 8
+    GATE = 9
+    L2_NORM = 10
+    NORM_SWIGLU = 11
+    DECAY = 12
 
 
 ROW_VERBS = MappingProxyType(
@@ -30,6 +36,11 @@ ROW_VERBS = MappingProxyType(
         "add": RowVerb.ADD,
         "mul": RowVerb.MUL,
         "scale": RowVerb.SCALE,
+        "sigmoid": RowVerb.SIGMOID,
+        "gated": RowVerb.GATE,
+        "l2_norm": RowVerb.L2_NORM,
+        "norm_swiglu": RowVerb.NORM_SWIGLU,
+        "decay": RowVerb.DECAY,
     }
 )
 

@@ -12,6 +12,9 @@ from outpace.backends.cpu.values import RowVerb
 from outpace.gguf.weights import WeightRef
 from outpace.graph.plan import Node
 
+# They work on each head of a row alone.
+_NORMS = frozenset({RowVerb.NORM, RowVerb.L2_NORM, RowVerb.NORM_SWIGLU})
+
 
 def _embed(lowering: Lowering, i: int, node: Node) -> None:
     buffer = lowering.new(i)
@@ -67,11 +70,13 @@ def _concat(lowering: Lowering, i: int, node: Node) -> None:
 def _row_verb(lowering: Lowering, i: int, node: Node) -> None:
     verb = _ROW_VERBS[node.verb]
     inputs = tuple(lowering.buffer(value) for value in node.inputs)
+    if verb is RowVerb.MUL and inputs[1].width != inputs[0].width:
+        verb = RowVerb.MUL_ROW
     floats, q = lowering.values.needs(i)
     # Without a float result only the codes are kept; the kernel works in the thread's scratch.
     _emit(
         lowering, i, verb, inputs, lowering.new(i, floats=floats, q=q),
-        _groups(node, inputs, verb in (RowVerb.NORM,)), node.attrs.get("eps", 0.0), node.attrs.get("factor", 1.0),
+        _groups(node, inputs, verb in _NORMS), node.attrs.get("eps", 0.0), node.attrs.get("factor", 1.0),
         node.weights,
     )  # fmt: skip
 
