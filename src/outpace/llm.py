@@ -69,6 +69,7 @@ class LLM:
         self,
         model: str | Path,
         *,
+        draft_model: str | Path | None = None,
         backend: Callable[[int], Backend] | None = None,
         policy: Policy | None = None,
         progress: Progress | None = None,
@@ -78,6 +79,7 @@ class LLM:
 
         Args:
             model: A path, a name from the catalogue, or an `hf://` or `pypi://` address.
+            draft_model: The same of a file with the model's multi-token-prediction head, where that is apart.
             backend: Makes the backend for a number of threads; None for the CPU's.
             policy: Decides how much of a draft is verified; None for whatever pays on this machine.
             progress: Called while a file is fetched or loaded, with what is being done, bytes done and bytes in all.
@@ -86,14 +88,15 @@ class LLM:
         Raises:
             OutpaceError: In the many ways of its subclasses.
         """
-        from outpace.gguf.file import open_gguf
+        from outpace.gguf.join import open_with_head
         from outpace.hub import resolve as find
         from outpace.models import load_plan
 
         began = perf_counter()
         config = RunConfig.of(options)
         self.path = find(str(model), progress=progress)
-        self._file = open_gguf(self.path)
+        head = None if draft_model is None else find(str(draft_model), progress=progress)
+        self._file = open_with_head(self.path, head)
         found = load_plan(self._file)
         environment = env.read()
         # The one that told the memory compiles too: it has lowered the plan.

@@ -63,7 +63,7 @@ class GGUFFile:
     The file on disk must not shrink while it is open: reading pages that are gone ends the process.
 
     Attributes:
-        path: The file as it was asked for.
+        path: The file as it was asked for; where files were joined, the one with the trunk.
         version: Format version, 2 or 3.
         metadata: Key-value pairs (of the first part).
         tensors: Tensors of all parts by name, in file order.
@@ -76,6 +76,7 @@ class GGUFFile:
     tensors: Mapping[str, TensorInfo] = field(repr=False)
     file_bytes: int
     _maps: list[mmap.mmap] = field(repr=False)
+    _elsewhere: Mapping[str, Path] = field(repr=False, default_factory=dict)
 
     def data(self, name: str) -> NDArray[np.uint8]:
         """Return a tensor's bytes, [n_bytes], read-only and not copied; pages are read when touched.
@@ -96,6 +97,31 @@ class GGUFFile:
         if hasattr(mmap, "MADV_DONTNEED"):
             mapped, start, n_bytes = self._span(name)
             mapped.madvise(mmap.MADV_DONTNEED, start, n_bytes)
+
+    def path_of(self, name: str) -> Path:
+        """Return the file that a tensor is in or, if there is none of this name, should be in."""
+        return next((path for prefix, path in self._elsewhere.items() if name.startswith(prefix)), self.path)
+
+    def joined(self, other: GGUFFile, metadata: Metadata, prefix: str) -> GGUFFile:
+        """Return a view of both files, which stays open when they are closed.
+
+        Args:
+            other: The file with the tensors whose names begin with `prefix`; this one has no tensor of its names.
+            metadata: What the two say together.
+            prefix: What names of tensors of the other begin with.
+        """
+        assert not self.tensors.keys() & other.tensors.keys()
+        n = len(self._maps)
+        theirs = {name: replace(info, part=n + info.part) for name, info in other.tensors.items()}
+        return GGUFFile(
+            self.path,
+            self.version,
+            metadata,
+            MappingProxyType({**self.tensors, **theirs}),
+            self.file_bytes + other.file_bytes,
+            [*self._maps, *other._maps],
+            MappingProxyType({**self._elsewhere, prefix: other.path}),
+        )
 
     def close(self) -> None:
         """Let go of the mapping. Arrays given out stay valid: the memory goes with the last of them."""
@@ -119,7 +145,7 @@ class GGUFFile:
         if not self._maps:
             raise ModelFileError(self.path, "the file was closed")
         if name not in self.tensors:
-            raise ModelFileError(self.path, f"there is no tensor '{name}'")
+            raise ModelFileError(self.path_of(name), f"there is no tensor '{name}'")
         return self.tensors[name]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Literal, NoReturn, TypeVar, overload
@@ -34,19 +34,21 @@ MISSING = Missing.MISSING
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a value lies in the file, and what it is.
+    """Where a value lies in a file, and what it is.
 
     Attributes:
         kind: The value's type, or the type of an array's items.
         count: Items of an array; None for a single value.
         start: Offset of the first byte: of a string's text, of an array's first item.
         end: Offset after the last byte.
+        view: The file's bytes.
     """
 
     kind: ValueType
     count: int | None
     start: int
     end: int
+    view: memoryview = field(repr=False, compare=False)
 
     @property
     def type_name(self) -> str:
@@ -56,7 +58,7 @@ class Entry:
 
 
 class Metadata(Mapping[str, Any]):
-    """The metadata of a file: a mapping of keys to Python values, and look-ups by type.
+    """The metadata of a model: a mapping of keys to Python values, and look-ups by type.
 
     `metadata[key]` gives int, float, bool or str; an array is a read-only numpy array or a tuple of str. The look-ups
     (`str`, `int`, `ints`, ...) also check the type. All of them raise ModelFileError for damaged text.
@@ -64,8 +66,9 @@ class Metadata(Mapping[str, Any]):
     Source: the GGUF specification.
     """
 
-    def __init__(self, path: object, view: memoryview, entries: Mapping[str, Entry]) -> None:
-        self._path, self._view, self._entries = path, view, dict(entries)
+    def __init__(self, path: object, entries: Mapping[str, Entry]) -> None:
+        """Take entries, which may lie in several files; errors name `path`."""
+        self._path, self._entries = path, dict(entries)
 
     def __iter__(self) -> Iterator[builtins.str]:
         return iter(self._entries)
@@ -176,23 +179,23 @@ class Metadata(Mapping[str, Any]):
         if (entry.count is not None) != is_array or (entry.kind not in kinds and entry.count != 0):
             self._fail(key, f"expected {expected}, found {entry.type_name}{self._preview(entry)}")
         if entry.count == 0 and entry.kind not in kinds:
-            entry = Entry(min(kinds), 0, entry.start, entry.start)
+            entry = Entry(min(kinds), 0, entry.start, entry.start, entry.view)
         return self._value(key, entry)
 
     def _value(self, key: builtins.str, entry: Entry) -> Any:
         if entry.kind is ValueType.STRING:
             if entry.count is None:
-                return builtins.str(self._view[entry.start : entry.end], "utf-8")
+                return builtins.str(entry.view[entry.start : entry.end], "utf-8")
             return self._strings(key, entry)
         dtype = np.dtype(NUMPY_TYPE[entry.kind])
-        items = np.frombuffer(self._view, dtype, 1 if entry.count is None else entry.count, entry.start)
+        items = np.frombuffer(entry.view, dtype, 1 if entry.count is None else entry.count, entry.start)
         if entry.kind is ValueType.BOOL:
             items = items.view(np.bool_)
         return items[0].item() if entry.count is None else items
 
     def _strings(self, key: builtins.str, entry: Entry) -> tuple[builtins.str, ...]:
         try:
-            return strings.decode(self._view[entry.start : entry.end], entry.count or 0)
+            return strings.decode(entry.view[entry.start : entry.end], entry.count or 0)
         except UnicodeDecodeError as error:
             self._fail(key, f"the string {error.object!r:.80} is not UTF-8 ({error.reason})")
 
@@ -200,7 +203,7 @@ class Metadata(Mapping[str, Any]):
         if entry.count is not None:
             return ""
         if entry.kind is ValueType.STRING:
-            piece = bytes(self._view[entry.start : min(entry.end, entry.start + 60)]).decode(errors="ignore")
+            piece = bytes(entry.view[entry.start : min(entry.end, entry.start + 60)]).decode(errors="ignore")
             return f" {piece!r}{'...' if entry.end - entry.start > 60 else ''}"
         return f" {self._value('', entry)!r}"
 
@@ -225,28 +228,28 @@ def read_metadata(cursor: Cursor, n_keys: builtins.int) -> Metadata:
         if key in entries:
             cursor.fail("the key occurs twice", f"metadata '{shown(key)}'")
         entries[key] = _read_entry(cursor, f"metadata '{shown(key)}'")
-    return Metadata(cursor.path, cursor.view, entries)
+    return Metadata(cursor.path, entries)
 
 
 def _read_entry(cursor: Cursor, where: str) -> Entry:
     kind = _read_type(cursor, where)
     if kind is not ValueType.ARRAY:
         if kind is ValueType.STRING:
-            return Entry(kind, None, cursor.skip_text(where), cursor.at)
+            return Entry(kind, None, cursor.skip_text(where), cursor.at, cursor.view)
         start = cursor.skip(np.dtype(NUMPY_TYPE[kind]).itemsize, where)
         _check_bools(cursor, kind, start, where)
-        return Entry(kind, None, start, cursor.at)
+        return Entry(kind, None, start, cursor.at, cursor.view)
     kind = _read_type(cursor, where)
     if kind is ValueType.ARRAY:
         cursor.fail("is an array of arrays, which GGUF readers do not support", where)
     if kind is ValueType.STRING:
         count = cursor.count(f"the length of {where}", 8)
-        return Entry(kind, count, cursor.skip_texts(count, where), cursor.at)
+        return Entry(kind, count, cursor.skip_texts(count, where), cursor.at, cursor.view)
     item_bytes = np.dtype(NUMPY_TYPE[kind]).itemsize
     count = cursor.count(f"the length of {where}", item_bytes)
     start = cursor.skip(count * item_bytes, where)
     _check_bools(cursor, kind, start, where)
-    return Entry(kind, count, start, cursor.at)
+    return Entry(kind, count, start, cursor.at, cursor.view)
 
 
 def _read_type(cursor: Cursor, where: str) -> ValueType:

@@ -79,7 +79,7 @@ class Weights:
         near = get_close_matches(name, _others(name, self.file.tensors), n=3, cutoff=0.5)
         shapes = [f"{each} {_text(self.file.tensors[each].shape)}" for each in near]
         hint = f"; near it: {', '.join(shapes)}" if near else ""
-        raise ModelFileError(self.file.path, problem + hint, f"tensor '{name}'")
+        raise ModelFileError(self.file.path_of(name), problem + hint, f"tensor '{name}'")
 
 
 def _others(name: str, names: Iterable[str]) -> list[str]:

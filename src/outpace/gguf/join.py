@@ -1,0 +1,123 @@
+"""A trunk and a multi-token-prediction head from two files, seen as one; a head that does not fit is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from outpace.errors import ConfigError, ModelFileError, UnsupportedError
+from outpace.gguf.file import GGUFFile, open_gguf
+from outpace.gguf.metadata import Metadata
+
+_HOW = "`outpace convert MODEL HEAD --mtp only`"
+# A head may have an embedding and a vocabulary projection of its own: a row for each token of the trunk's vocabulary.
+_BY_TOKEN = ("nextn.embed_tokens.weight", "nextn.shared_head_head.weight")
+
+
+def open_with_head(path: str | Path, head: str | Path | None) -> GGUFFile:
+    """Open a model file, and a file with its head where there is one; see `open_gguf` and `join`."""
+    if head is None:
+        return open_gguf(path)
+    with open_gguf(path) as trunk, open_gguf(head) as found:
+        return join(trunk, found)
+
+
+def join(trunk: GGUFFile, head: GGUFFile) -> GGUFFile:
+    """Return both files as one, which says what a file with both in it would say; no tensor is read.
+
+    Args:
+        trunk: A model without MTP layers.
+        head: Its MTP layers alone, with the keys of the architecture, as `outpace convert --mtp only` writes them.
+
+    Returns:
+        The view; the two files may be closed.
+
+    Raises:
+        ConfigError: The trunk has MTP layers of its own.
+        ModelFileError: The head is for another trunk, or the file is damaged.
+        UnsupportedError: The head is a whole model, or has several layers.
+    """
+    arch, n_layers = _check_head(head)
+    own = trunk.metadata.str("general.architecture")
+    if trunk.metadata.int(f"{own}.nextn_predict_layers", 0):
+        expected = f"none, as {trunk.path} has MTP layers of its own (`outpace convert --mtp none` leaves them out)"
+        raise ConfigError("draft_model", str(head.path), expected)
+    if arch != own:
+        _fail(head, "general.architecture", f"the head is for '{arch}', and {trunk.path} is '{own}'")
+    found = trunk.metadata.int(f"{arch}.block_count")
+    if found != n_layers:
+        problem = f"the head is for a trunk of {n_layers} layers, and {trunk.path} has {found}"
+        _fail(head, f"{arch}.block_count", problem)
+    _check_same(trunk, head, f"{arch}.embedding_length", "width")
+    if f"{arch}.vocab_size" in trunk.metadata and f"{arch}.vocab_size" in head.metadata:
+        _check_same(trunk, head, f"{arch}.vocab_size", "vocabulary")
+    _check_tensors(trunk, head, arch, n_layers)
+    return trunk.joined(head, _metadata(trunk, head, arch, n_layers), f"blk.{n_layers}.")
+
+
+def _check_head(head: GGUFFile) -> tuple[str, int]:
+    """Return the architecture of a head and the layers of the trunk it is for; refuse what is a model of its own."""
+    metadata = head.metadata
+    arch = metadata.str("general.architecture")
+    n_all, n_mtp = metadata.int(f"{arch}.block_count"), metadata.int(f"{arch}.nextn_predict_layers", 0)
+    if not 0 <= n_mtp < n_all:
+        _fail(head, f"{arch}.nextn_predict_layers", f"is {n_mtp} with a block_count of {n_all}")
+    n_layers = n_all - n_mtp
+    if any(_layer(name) in range(n_layers) for name in head.tensors):
+        raise UnsupportedError("drafting with the whole model", str(head.path), (f"a head alone, as {_HOW} writes it",))
+    if n_mtp != 1:
+        raise UnsupportedError(
+            f"{arch} with multi-token-prediction layers, of which {head.path} has", str(n_mtp), ("1",)
+        )
+    return arch, n_layers
+
+
+def _check_same(trunk: GGUFFile, head: GGUFFile, key: str, what: str) -> None:
+    wanted, found = trunk.metadata.int(key), head.metadata.int(key)
+    if wanted != found:
+        _fail(head, key, f"the head is for a {what} of {found}, and {trunk.path} has {wanted}")
+
+
+def _check_tensors(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int) -> None:
+    tokens = "tokenizer.ggml.tokens"
+    listed = trunk.metadata.entry(tokens).count if tokens in trunk.metadata else None
+    n_vocab = listed or trunk.metadata.int(f"{arch}.vocab_size")
+    for name, info in head.tensors.items():
+        where = f"tensor '{name}'"
+        if _layer(name) != n_layers:
+            problem = f"a head of this trunk has tensors of blk.{n_layers} only ({_HOW} leaves others out)"
+            raise ModelFileError(head.path, problem, where)
+        if name in trunk.tensors:
+            raise ModelFileError(head.path, f"is in {trunk.path} too", where)
+        if name.endswith(_BY_TOKEN) and info.shape and info.shape[0] != n_vocab:
+            problem = f"has rows for {info.shape[0]} tokens, and the vocabulary of {trunk.path} is {n_vocab}"
+            raise ModelFileError(head.path, problem, where)
+
+
+def _metadata(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int) -> Metadata:
+    """Return the trunk's keys, with the counts of layers and the lists by layer as the head's file has them."""
+    ours, theirs = trunk.metadata, head.metadata
+    n_all = theirs.int(f"{arch}.block_count")
+    entries = {key: ours.entry(key) for key in ours}
+    for key in theirs:
+        entry = theirs.entry(key)
+        if key in (f"{arch}.block_count", f"{arch}.nextn_predict_layers"):
+            entries[key] = entry
+        elif key.startswith(f"{arch}.") and key in ours and (ours.entry(key).count, entry.count) == (n_layers, n_all):
+            if not np.array_equal(ours[key], theirs[key][:n_layers]):
+                _fail(head, key, f"the head is for a trunk with other values in its layers than {trunk.path} has")
+            entries[key] = entry
+    return Metadata(trunk.path, entries)
+
+
+def _layer(name: str) -> int | None:
+    """Return the layer that a tensor's name says it belongs to, None where it says none."""
+    match = re.match(r"blk\.(\d+)\.", name, re.ASCII)
+    return int(match[1]) if match else None
+
+
+def _fail(head: GGUFFile, key: str, problem: str) -> NoReturn:
+    raise ModelFileError(head.path, problem, f"metadata '{key}'")
