@@ -22,6 +22,7 @@ def chat(
     ctx_size: o.Context = None,
     kv_type: o.KVType = RunConfig.kv_type,
     threads: o.Threads = None,
+    draft_model: o.DraftModel = None,
     spec_type: o.SpecType = RunConfig.spec_type,
     spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
     spec_draft_n_min: o.SpecLeast = RunConfig.spec_draft_n_min,
@@ -44,6 +45,7 @@ def chat(
     llm = load(
         model,
         uses_template=True,
+        draft_model=draft_model,
         context=ctx_size,
         kv_type=kv_type,
         threads=threads,

@@ -75,6 +75,7 @@ def inspect(
     parallel: o.Parallel = RunConfig.parallel,
     kv_type: o.KVType = RunConfig.kv_type,
     threads: o.Threads = None,
+    draft_model: o.DraftModel = None,
     spec_type: o.SpecType = RunConfig.spec_type,
     spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
     as_json: o.Json = False,
@@ -82,7 +83,7 @@ def inspect(
     """Tell what a file holds and how much memory a run with these options takes, without reading a tensor."""
     from outpace import hub
     from outpace.cli.progress import Meter
-    from outpace.gguf.file import open_gguf
+    from outpace.gguf.join import open_with_head
 
     config = RunConfig(
         context=ctx_size,
@@ -94,7 +95,8 @@ def inspect(
     )
     with Meter() as meter:
         path = hub.resolve(model, progress=meter)
-    with open_gguf(path) as file:
+        head = None if draft_model is None else hub.resolve(draft_model, progress=meter)
+    with open_with_head(path, head) as file:
         report = _report(path, file, config)
     _print(report)
     if as_json:

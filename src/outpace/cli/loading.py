@@ -42,7 +42,7 @@ def load(model: str, *, uses_template: bool = False, **options: Any) -> LLM:
     Args:
         model: What the command line names it.
         uses_template: Whether a chat template will be needed: what renders it is imported while weights are packed.
-        options: Fields of `RunConfig`.
+        options: `draft_model`, and fields of `RunConfig`.
     """
     tier = env.read().tier
 

@@ -179,7 +179,7 @@ class Subjects:
     """
 
     def __init__(self, model: str, progress: Callable[[str, int, int], None], **options: Any) -> None:
-        """Load a model; `options` are those of `RunConfig`."""
+        """Load a model; `options` are `draft_model` and those of `RunConfig`."""
         from outpace.llm import LLM
 
         tier = env.read().tier

@@ -85,6 +85,17 @@ SpecType: TypeAlias = Annotated[
         help=f"Who drafts: {', '.join(SPEC_TYPES)}. Never changes the text.",
     ),
 ]
+DraftModel: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "-md",
+        "--draft-model",
+        "--model-draft",
+        metavar="HEAD",
+        rich_help_panel=DRAFTING,
+        help="A file with the model's MTP layers alone, where MODEL is without them; named as MODEL is.",
+    ),
+]
 SpecMost: TypeAlias = Annotated[
     int,
     typer.Option(

@@ -42,6 +42,7 @@ def run(
     parallel: o.Parallel = RunConfig.parallel,
     kv_type: o.KVType = RunConfig.kv_type,
     threads: o.Threads = None,
+    draft_model: o.DraftModel = None,
     spec_type: o.SpecType = RunConfig.spec_type,
     spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
     spec_draft_n_min: o.SpecLeast = RunConfig.spec_draft_n_min,
@@ -83,6 +84,7 @@ def run(
     llm = load(
         model,
         uses_template="messages" in request,
+        draft_model=draft_model,
         context=ctx_size,
         parallel=parallel,
         kv_type=kv_type,

@@ -208,6 +208,16 @@ def test_a_head_that_does_not_fit_is_refused(files, tmp_path, what):
     assert str(caught.value).startswith(told)
 
 
+@pytest.mark.parametrize("of", ["whole", "head"])
+def test_a_head_is_made_of_what_holds_more(files, tmp_path, of):
+    more = rewritten(files[of], tmp_path, tensors={"token_embd.weight": table(300), "output.weight": table(300)})
+    with pytest.raises(OutpaceError, match="outpace convert MODEL HEAD --mtp only"):
+        open_with_head(files["trunk"], more)
+    convert(more, tmp_path / "alone.gguf", type="F32", mtp="only")
+    with open_with_head(files["trunk"], tmp_path / "alone.gguf") as found, open_gguf(files["whole"]) as whole:
+        assert all(found.data(name).tobytes() == whole.data(name).tobytes() for name in whole.tensors)
+
+
 def test_whole_models_are_no_heads(files):
     for whole in (files["whole"], files["trunk"]):
         with pytest.raises(UnsupportedError, match="drafting with the whole model"):
