@@ -187,7 +187,12 @@ class Engine:
         n = self._fits(sequence, n)
         if n == len(draft.tokens):
             return draft
-        return draft_of((draft.tokens[:n], draft.confidence[:n], draft.source)) if n > 0 else NOTHING
+        if n > 0:
+            return draft_of((draft.tokens[:n], draft.confidence[:n], draft.source))
+        if draft.source:
+            # What is not worth a row can be learned from all the same: the token that comes tells.
+            sequence.unchecked = draft_of((draft.tokens[:1], draft.confidence[:1], draft.source))
+        return NOTHING
 
     def _fits(self, sequence: Sequence, n: int) -> int:
         """Make room for n guesses, or as many as there is memory for; return how many."""
@@ -212,6 +217,9 @@ class Engine:
                 self.policy.observe(draft, n_drafted, n_kept)
             else:
                 sequence.record.rounds += 1
+                if sequence.unchecked is not NOTHING:
+                    self.policy.observe(sequence.unchecked, 1, int(token == sequence.unchecked.tokens[0]))
+                    sequence.unchecked = NOTHING
         else:
             sequence.first_s = now
         if n_kept:

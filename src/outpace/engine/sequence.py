@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from outpace.engine.metrics import DraftRecord
 from outpace.graph.step import PAGE, Logits, PageTable, StepResult
 from outpace.speculate.accept import accept
-from outpace.speculate.drafter import Draft, Drafter
+from outpace.speculate.drafter import NOTHING, Draft, Drafter
 
 if TYPE_CHECKING:
     from outpace.engine.output import Output
@@ -70,6 +70,7 @@ class Sequence:
         drafter: Who guesses ahead of it; has observed `n_observed` of its tokens.
         head: What the model's own head knows of it, if it drafts.
         record: How its drafts fared.
+        unchecked: The nearest guess of a draft that was not put to the test.
         notes: What its requester should know, in words.
         finish_reason: Why it ended; None while it lives.
         started_s, first_s, ended_s: When its first step began, its first token came, and it ended (perf_counter).
@@ -105,6 +106,7 @@ class Sequence:
         "sources",
         "started_s",
         "tokens",
+        "unchecked",
         "trail",
     )
 
@@ -124,6 +126,7 @@ class Sequence:
         self.head: HeadState | None = getattr(drafter, "state", None)
         self.n_observed = 0
         self.record = DraftRecord()
+        self.unchecked = NOTHING
         self.notes: tuple[str, ...] = ()
         self.finish_reason: FinishReason | None = None
         self.started_s = self.first_s = self.ended_s = 0.0

@@ -23,7 +23,7 @@ FACTOR_RATE, RATIO_RATE = 0.2, 0.05
 MOST_SURPRISE = 1.5
 
 # Before anything is measured, each row beyond the first is taken to add this share of a step.
-UNKNOWN_SLOPE = 0.15
+UNKNOWN_SLOPE = 0.06
 
 
 class StepCosts:
