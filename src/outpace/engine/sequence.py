@@ -106,8 +106,8 @@ class Sequence:
         "sources",
         "started_s",
         "tokens",
-        "unchecked",
         "trail",
+        "unchecked",
     )
 
     def __init__(self, request: Request, sampler: Sampler, drafter: Drafter, output: Output, most_tokens: int) -> None:
