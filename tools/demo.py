@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from outpace.cli.answer import write
-from outpace.cli.measure import Sample, Subjects
+from outpace.cli.decoding import Arm, Sample, Subjects
 from outpace.cli.paint import COLOURS, RESET, Painter
 from outpace.cli.progress import Meter
 from outpace.sampling.params import SamplingParams
@@ -59,7 +59,7 @@ def main() -> int:
     samples: dict[str, list[Sample]] = {"none": [], "suffix": []}
     for _ in range(REPEAT):
         for drafter, taken in samples.items():
-            taken.append(subjects.answer(drafter, **REQUEST))
+            taken.append(subjects.answer(Arm(drafter, drafter), **REQUEST))
     rates = {drafter: _rate(taken) for drafter, taken in samples.items()}
     drafted = samples["suffix"][0].result.speculation
     is_same = len({tuple(sample.result.tokens) for taken in samples.values() for sample in taken}) == 1

@@ -276,7 +276,10 @@ class LLM:
         if request.max_tokens is not None and n + request.max_tokens > context:
             notes = (f"max_tokens {request.max_tokens} lowered to {most - n}: the context holds {context} tokens",)
         sampler = Sampler(request.sampling, n_vocab)
-        return Sequence(request, sampler, drafter, self._output(request), most), notes
+        return self._new_sequence(request, sampler, drafter, self._output(request), most), notes
+
+    def _new_sequence(self, *given: Any) -> Sequence:
+        return Sequence(*given)
 
     def _drafter_named(self, asked: str | None) -> str:
         """Return who drafts where `asked` is asked for."""

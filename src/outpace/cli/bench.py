@@ -14,7 +14,10 @@ from outpace.config import RunConfig
 from outpace.errors import ConfigError
 
 if TYPE_CHECKING:
-    from outpace.cli.measure import Sample
+    from collections.abc import Mapping, Sequence
+
+    from outpace.cli.decoding import Sample
+    from outpace.cli.imposed import Coins
 
 app = typer.Typer(help="Measure steps, decoding and prompts on this machine.", no_args_is_help=True)
 
@@ -31,6 +34,42 @@ def total_price(items, tax_rate):
 Repeat = Annotated[int, typer.Option("-r", "--repeat", metavar="R", min=1, help="Times each thing is measured.")]
 Depth = Annotated[
     int, typer.Option("-d", "--depth", metavar="N", min=0, help="Positions that are in the cache already.")
+]
+Fixed = Annotated[
+    str | None,
+    typer.Option(
+        "--fixed",
+        metavar="LIST",
+        rich_help_panel=o.DRAFTING,
+        help="Depths to time too, as in 1,3: so many tokens are drafted each round, paying or not.",
+    ),
+]
+SynthAccept = Annotated[
+    float | None,
+    typer.Option(
+        "--spec-synth-accept",
+        metavar="P",
+        rich_help_panel=o.DRAFTING,
+        help="Keep each drafted token with this chance, given that those before it are kept.",
+    ),
+]
+SynthRates = Annotated[
+    str | None,
+    typer.Option(
+        "--spec-synth-rates",
+        metavar="P0,P1,...",
+        rich_help_panel=o.DRAFTING,
+        help="Keep the token at each depth with this chance in all; nothing beyond the last.",
+    ),
+]
+SynthLength = Annotated[
+    float | None,
+    typer.Option(
+        "--spec-synth-len",
+        metavar="L",
+        rich_help_panel=o.DRAFTING,
+        help="Keep drafted tokens with the chance that gives rounds of L tokens at --spec-draft-n-max.",
+    ),
 ]
 
 
@@ -165,13 +204,26 @@ def decode(
     spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
     spec_draft_n_min: o.SpecLeast = RunConfig.spec_draft_n_min,
     spec_draft_p_min: o.SpecChance = RunConfig.spec_draft_p_min,
+    fixed: Fixed = None,
+    spec_synth_accept: SynthAccept = None,
+    spec_synth_rates: SynthRates = None,
+    spec_synth_len: SynthLength = None,
     temp: o.Temperature = 0.0,
     seed: o.Seed = 0,
     as_json: o.Json = False,
 ) -> None:
-    """Time an answer without and with drafting, interleaved, and compare the texts."""
+    """Time an answer without and with drafting, interleaved, and compare the texts.
+
+    With --spec-synth-accept, --spec-synth-rates or --spec-synth-len all of the work is done, but how much of a draft is
+    kept is imposed: how fast would this be with a head of that quality? The texts are then not the model's.
+    """
+    from outpace.cli.imposed import Coins
+
+    depths = [] if fixed is None else o.whole_numbers(fixed, "--fixed", "depths with commas between them, as in 1,3")
+    coins = Coins.of(spec_synth_accept, spec_synth_rates, spec_synth_len, spec_draft_n_max, seed)
+
     from outpace.cli import machine
-    from outpace.cli.measure import Subjects
+    from outpace.cli.decoding import Subjects, numbers
     from outpace.cli.progress import Meter
     from outpace.sampling.params import SamplingParams
 
@@ -195,41 +247,38 @@ def decode(
         "max_tokens": predict,
         "ignore_eos": True,
     }
-    samples: dict[str, list[Sample]] = {"none": []}
-    samples.setdefault(llm.settings.drafter, [])
-    for name in samples:
-        subjects.answer(name, **request)
-    for _ in range(repeat):
-        for name, taken in samples.items():
-            taken.append(subjects.answer(name, **request))
+    drafter = llm.settings.drafter
+    if coins is not None and spec_type == "auto" and drafter.endswith("mtp"):
+        # The quality of the head is what is asked about, and not what copies would be worth in a made-up text.
+        drafter = "mtp"
+    subjects.imposed(coins)
+    samples = subjects.interleaved(subjects.arms(drafter, depths), repeat, **request)
     tier, n_threads = machine.tier(), llm.settings.threads
-    probe = machine.Probe(tier, n_threads)
-    card = machine.card(llm.path, tier, n_threads, probe.best_bandwidth())
-    found = {name: _decode_numbers(taken) for name, taken in samples.items()}
-    texts = {tuple(sample.result.tokens) for taken in samples.values() for sample in taken}
-    table = [["drafter", "tokens/s", "tokens per round", "Python's share"]]
-    for name, numbers in found.items():
-        share = f"{numbers['python_share']:.1%}"
-        table.append([name, f"{numbers['predicted_per_s']:.1f}", f"{numbers['tokens_per_round']:.2f}", share])
+    card = machine.card(llm.path, tier, n_threads, machine.Probe(tier, n_threads).best_bandwidth())
+    found = {name: numbers(taken, samples["none"]) for name, taken in samples.items()}
+    table = [["drafter", "tokens/s", "of plain", "", "tokens per round", "Python's share"]]
+    for name, each in found.items():
+        ratio, per_round = each["of_plain"], f"{each['tokens_per_round']:.2f}"
+        between = f"{ratio['low']:.2f}-{ratio['high']:.2f}" if name != "none" else ""
+        speed, share = f"{each['predicted_per_s']:.1f}", f"{each['python_share']:.1%}"
+        table.append([name, speed, f"{ratio['median']:.2f}x", between, per_round, share])
     _show(table, card)
-    typer.echo("identical texts" if len(texts) == 1 else "THE TEXTS DIFFER")
+    is_same = _compare(samples, coins)
     if as_json:
-        typer.echo(json.dumps({"drafters": found, "identical": len(texts) == 1, "machine": card}))
-    if len(texts) != 1:
+        imposed = None if coins is None else {"chances": list(coins.chances), "rest": round(coins.rest, 6)}
+        typer.echo(json.dumps({"drafters": found, "identical": is_same, "imposed": imposed, "machine": card}))
+    if is_same is False:
         raise typer.Exit(1)
 
 
-def _decode_numbers(taken: list[Sample]) -> dict[str, float]:
-    last = taken[-1].result
-    return {
-        "predicted_n": last.timings.predicted_n,
-        "predicted_per_s": round(statistics.median(each.result.timings.predicted_per_s for each in taken), 2),
-        "prompt_n": last.timings.prompt_n,
-        "tokens_per_round": round(last.speculation.tokens_per_round, 3),
-        "drafted": last.speculation.drafted,
-        "accepted": last.speculation.accepted,
-        "python_share": round(statistics.median(each.python_share for each in taken), 4),
-    }
+def _compare(samples: Mapping[str, Sequence[Sample]], coins: Coins | None) -> bool | None:
+    """Say whether all texts are the same; None where they are not meant to be."""
+    if coins is not None:
+        typer.echo("acceptance is imposed: the texts are not the model's and are not compared")
+        return None
+    texts = {tuple(sample.result.tokens) for taken in samples.values() for sample in taken}
+    typer.echo("identical texts" if len(texts) == 1 else "THE TEXTS DIFFER")
+    return len(texts) == 1
 
 
 def _widths(text: str) -> list[int]:

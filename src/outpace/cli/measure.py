@@ -1,35 +1,32 @@
-"""Steps timed on a model of random tokens, and whole answers timed with and without drafting."""
+"""Steps timed on a model of random tokens."""
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from outpace import env
 from outpace.backends.backend import Limits
 from outpace.backends.cpu import CpuBackend
-from outpace.backends.cpu.executable import CpuExecutable
 from outpace.backends.cpu.weights import packed_bytes
 from outpace.cli.machine import threads_of
 from outpace.engine.memory import pages_for
-from outpace.gguf.file import GGUFFile, open_gguf
+from outpace.gguf.file import open_gguf
 from outpace.graph.plan import Plan
 from outpace.graph.step import Segment, Step
 from outpace.models import load_plan
 
-if TYPE_CHECKING:
-    from outpace.engine.result import Result
-    from outpace.llm import LLM
-
 WARM_UPS = 3
+
+# An interval leaves the truth out this often at most.
+RISK = 0.1
 
 
 class Subject:
@@ -131,82 +128,15 @@ def spread(values: Sequence[float]) -> float:
     return (high - low) / 2 / middle
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One answer that was timed.
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Return the median of one or more values, and the ends between which the true one is nine times in ten.
 
-    Attributes:
-        result: The answer.
-        wall_s: Seconds of its decode steps, the prompt's left out.
-        native_s: Seconds of them inside the native program.
+    By the sign test: `n` values lie on one side of the true median as coins fall. Of few values it is the extremes.
     """
-
-    result: Result
-    wall_s: float
-    native_s: float
-
-    @property
-    def python_share(self) -> float:
-        """Share of the decode steps' time outside the native program."""
-        return 1.0 - self.native_s / self.wall_s if self.wall_s else 0.0
-
-
-class KnownBackend:
-    """The CPU's backend, with what it compiled.
-
-    Attributes:
-        executable: The one it compiled last.
-    """
-
-    name = "cpu"
-
-    def __init__(self, backend: CpuBackend) -> None:
-        self._backend = backend
-        self.memory = backend.memory
-        self.executable: CpuExecutable | None = None
-
-    def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> CpuExecutable:
-        """Compile as the CPU's backend does."""
-        self.executable = self._backend.compile(plan, file, limits, draft)
-        return self.executable
-
-
-class Subjects:
-    """A loaded model that answers with one drafter and with another, timed.
-
-    Attributes:
-        llm: The model.
-    """
-
-    def __init__(self, model: str, progress: Callable[[str, int, int], None], **options: Any) -> None:
-        """Load a model; `options` are `draft_model` and those of `RunConfig`."""
-        from outpace.llm import LLM
-
-        tier = env.read().tier
-        made: list[KnownBackend] = []
-
-        def backend(threads: int) -> KnownBackend:
-            inner = CpuBackend(threads, tier, lambda done, total: progress("loading", done, total))
-            made.append(KnownBackend(inner))
-            return made[-1]
-
-        self.llm: LLM = LLM(model, backend=backend, progress=progress, **options)
-        self._program = next(each.executable.program for each in reversed(made) if each.executable)
-
-    def answer(self, drafter: str | None, **request: Any) -> Sample:
-        """Return one timed answer.
-
-        Args:
-            drafter: Who drafts; None for whom the model was loaded with.
-            request: Options of `LLM.stream`.
-        """
-        wall_s = native_s = 0.0
-        stream = self.llm.stream(drafter=drafter, **request)
-        began, native_began = perf_counter(), self._program.run_s
-        is_first = True
-        for _ in stream:
-            if is_first:
-                # The prompt's steps end with the first token.
-                began, native_began, is_first = perf_counter(), self._program.run_s, False
-        wall_s, native_s = perf_counter() - began, self._program.run_s - native_began
-        return Sample(stream.result, wall_s, native_s)
+    found = sorted(values)
+    n, k, outside = len(found), 0, 2 * 0.5 ** len(found)
+    while 2 * (k + 2) <= n and outside + 2 * math.comb(n, k + 1) * 0.5**n <= RISK:
+        k += 1
+        outside += 2 * math.comb(n, k) * 0.5**n
+    ends = {"median": statistics.median(found), "low": found[k], "high": found[n - 1 - k]}
+    return {name: float(f"{value:.4g}") for name, value in ends.items()}

@@ -7,18 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from outpace import _native
+from outpace import _native, config
 from outpace.backends.backend import Limits
 from outpace.backends.cpu.layout import Layout
 from outpace.backends.cpu.loading import Loaded
+from outpace.gguf.types import GGMLType
 from outpace.graph.cost import RecurrentSpec
 from outpace.graph.step import Step, StepResult
 
-KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+# How keys and values are kept, as the native program names it.
+KV_TYPES = {name: int(GGMLType[name.upper()]) for name in config.KV_TYPES}
 
 
 class CpuDraft:
     """A draft program, whole and for keys and values alone; see `backend.DraftExecutable`.
+
+    Attributes:
+        program: The native program that guesses.
+        programs: It, and the one that writes keys and values alone.
 
     State: its pages and its workspace, changed by `run` and `catch_up`. One caller at a time.
     """
@@ -30,6 +36,7 @@ class CpuDraft:
         workspace = _native.Memory(max(whole.workspace_bytes, catching_up.workspace_bytes), loaded.pool)
         self.program = _program(whole, loaded, self.state, workspace)
         self._catch_up = _program(catching_up, loaded, self.state, workspace)
+        self.programs = self.program, self._catch_up
         self._logits, self._hidden = _views(self.program, whole, "logits"), _views(self.program, whole, "hidden")
         self.n_vocab = self._logits[0].shape[1]
         self._loaded = loaded
