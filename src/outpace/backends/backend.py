@@ -33,6 +33,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftMemory:
+    """Bytes that a draft program takes beside its trunk.
+
+    Attributes:
+        weights_bytes: Weights that the trunk does not read, those of the next left out.
+        head_bytes: Rows of the vocabulary projection that are its own.
+        kv_bytes: Pages of its KV cache.
+        workspace_bytes: Activations, logits and scratch of a step.
+    """
+
+    weights_bytes: int
+    head_bytes: int
+    kv_bytes: int
+    workspace_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.weights_bytes + self.head_bytes + self.kv_bytes + self.workspace_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPlan:
     """Bytes a run will hold, known before anything is loaded.
 
@@ -41,15 +63,19 @@ class MemoryPlan:
         kv_bytes: Pages of the KV cache.
         state_bytes: Recurrent state of sequences.
         workspace_bytes: Activations, logits and scratch of a step.
-        mtp_bytes: What a draft program takes beside the trunk: weights that the trunk does not read, its cache, its
-            workspace.
+        draft: What a draft program takes beside the trunk; None where none is to run.
     """
 
     weights_bytes: int
     kv_bytes: int
     state_bytes: int
     workspace_bytes: int
-    mtp_bytes: int = 0
+    draft: DraftMemory | None = None
+
+    @property
+    def mtp_bytes(self) -> int:
+        """What the draft program takes, 0 without one."""
+        return 0 if self.draft is None else self.draft.total_bytes
 
     @property
     def total_bytes(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from outpace.backends.backend import Limits, MemoryPlan
+from outpace.backends.backend import DraftMemory, Limits, MemoryPlan
 from outpace.backends.eager.kv import KV_ROUNDING, Array, PagedKV, round_q4_0, round_q8_0
 from outpace.backends.eager.recurrent import RecurrentState
 from outpace.backends.eager.verbs import ReferenceOps
@@ -139,16 +139,21 @@ class ReferenceBackend:
     def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold: everything is float32, the KV cache too."""
         refs = plan.weights()
-        mtp_bytes = 0
+        drafting = None
         if draft is not None:
             own = [ref for name, ref in draft.weights().items() if name not in refs]
-            mtp_bytes = _weights_bytes(own) + _kv_bytes(draft, limits) + _workspace_bytes(draft, limits)
+            drafting = DraftMemory(
+                _weights_bytes(ref for ref in own if ref.rows_of is None),
+                _weights_bytes(ref for ref in own if ref.rows_of is not None),
+                _kv_bytes(draft, limits),
+                _workspace_bytes(draft, limits),
+            )
         return MemoryPlan(
             weights_bytes=_weights_bytes(refs.values()),
             kv_bytes=_kv_bytes(plan, limits),
             state_bytes=limits.n_slots * state_spec(plan).slot_bytes(limits.max_draft),
             workspace_bytes=_workspace_bytes(plan, limits),
-            mtp_bytes=mtp_bytes,
+            draft=drafting,
         )
 
     def compile(self, plan: Plan, file: GGUFFile, limits: Limits, draft: Plan | None = None) -> ReferenceExecutable:

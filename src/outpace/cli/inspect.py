@@ -5,68 +5,38 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict
+from functools import cache
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outpace.cli import options as o
-from outpace.config import RunConfig
-from outpace.errors import ResourceError, readable_bytes
+from outpace.cli.report import Report, show
+from outpace.config import KV_TYPES, RunConfig
+from outpace.errors import ResourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from outpace.backends.backend import Backend
     from outpace.engine.resolve import Settings
     from outpace.gguf.file import GGUFFile
+    from outpace.graph.plan import Plan
     from outpace.models import Model
     from outpace.text.tokenizer import Tokenizer
 
-# What the parts of the memory table are.
-PARTS = {
-    "weights_bytes": "weights, as packed",
-    "kv_bytes": "KV cache",
-    "state_bytes": "recurrent state",
-    "mtp_bytes": "MTP layers",
-    "workspace_bytes": "workspace",
-    "runtime_bytes": "interpreter, libraries, tokenizer",
-    "total_bytes": "total",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What there is to say about a file; `as_json` is the last line of `--json`."""
-
-    name: str
-    architecture: str
-    mtp_layers: int
-    parameters: int
-    types: dict[str, int]
-    tokenizer: dict[str, Any] | None
-    has_template: bool
-    unused: tuple[str, ...]
-    converted: dict[str, str]
-    settings: Settings
-    memory: dict[str, int]
-    problem: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as an object."""
-        return {
-            "architecture": self.architecture,
-            "mtp_layers": self.mtp_layers,
-            "parameters": self.parameters,
-            "types": self.types,
-            "tokenizer": self.tokenizer,
-            "has_template": self.has_template,
-            "unused": list(self.unused),
-            "converted": self.converted,
-            "context": self.settings.context,
-            "parallel": self.settings.parallel,
-            "kv_type": self.settings.limits.kv_type,
-            "fits": not self.problem,
-            "memory": self.memory,
-        }
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        rich_help_panel=o.ROOM,
+        help="Memory that a run may take, as in 8G (default: what is available now).",
+    ),
+]
 
 
 def inspect(
@@ -78,6 +48,7 @@ def inspect(
     draft_model: o.DraftModel = None,
     spec_type: o.SpecType = RunConfig.spec_type,
     spec_draft_n_max: o.SpecMost = RunConfig.spec_draft_n_max,
+    memory: Memory = None,
     as_json: o.Json = False,
 ) -> None:
     """Tell what a file holds and how much memory a run with these options takes, without reading a tensor."""
@@ -93,45 +64,49 @@ def inspect(
         spec_type=spec_type,
         spec_draft_n_max=spec_draft_n_max,
     )
+    memory_bytes = None if memory is None else o.size(memory, "--memory")
     with Meter() as meter:
         path = hub.resolve(model, progress=meter)
         head = None if draft_model is None else hub.resolve(draft_model, progress=meter)
     with open_with_head(path, head) as file:
-        report = _report(path, file, config)
-    _print(report)
+        report = _report(path, file, config, memory_bytes)
+    show(report)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
 
 
-def _report(path: Path, file: GGUFFile, config: RunConfig) -> Report:
+def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | None) -> Report:
     from outpace import env, llm  # noqa: F401 - a run imports it, and its memory counts
     from outpace.backends.cpu import CpuBackend
+    from outpace.engine.resolve import SPARE_BYTES, available_memory, drafting
+    from outpace.engine.room import Room, contexts
     from outpace.models import load_plan
 
     found = load_plan(file)
     metadata, tier = file.metadata, env.read().tier
-    backend = CpuBackend(config.threads, tier)
-    settings, problem = _settings(config, found, tier)
-    memory = settings.memory
-    types: Counter[str] = Counter()
-    for info in file.tensors.values():
-        types[info.type.name] += info.n_bytes
-    n_parameters = 0
-    for info in file.tensors.values():
-        n = 1
-        for size in info.shape:
-            n *= size
-        n_parameters += n
-    arch = found.definition.arch
+    made = cache(lambda threads: CpuBackend(threads, tier))
+    draft = drafting(found.draft)
+    settings, problem = _settings(config, found, draft, made)
     tokenizer, has_template = _text(file)
     # By now this process has imported and built what a run does. The most it took counts: a run builds its tokenizer
     # while its weights are packed, and may have packed them before.
     runtime_bytes = most_memory()
+    if memory_bytes is None:
+        memory_bytes = max(available_memory() - SPARE_BYTES, 0) + runtime_bytes
+    else:
+        settings, problem = _settings(config, found, draft, made, memory_bytes - runtime_bytes)
+    backend = made(settings.threads)
+    head = draft if settings.drafter.endswith("mtp") else None
+    room = Room(settings, lambda limits: backend.memory(found.plan, limits, head))
+    most, types = found.config.n_ctx_train, Counter[str]()
+    for info in file.tensors.values():
+        types[info.type.name] += info.n_bytes
+    arch, memory = found.definition.arch, settings.memory
     parts = {
         "weights_bytes": memory.weights_bytes,
         "kv_bytes": memory.kv_bytes,
         "state_bytes": memory.state_bytes,
-        "mtp_bytes": 0,
+        "mtp_bytes": memory.mtp_bytes,
         "workspace_bytes": memory.workspace_bytes,
         "runtime_bytes": runtime_bytes,
     }
@@ -139,38 +114,48 @@ def _report(path: Path, file: GGUFFile, config: RunConfig) -> Report:
         name=metadata.str("general.name", path.name),
         architecture=arch,
         mtp_layers=metadata.int(f"{arch}.nextn_predict_layers", 0),
-        parameters=n_parameters,
+        parameters=sum(prod(info.shape) for info in file.tensors.values()),
         types=dict(types.most_common()),
         tokenizer=None
         if tokenizer is None
         else {"model": tokenizer.name, "pre": tokenizer.pre, "vocab_size": tokenizer.vocab_size},
         has_template=has_template,
         unused=found.unused,
-        converted=backend.converted(found.plan),
+        converted=backend.converted(found.plan) | (backend.converted(head) if head else {}),
         settings=settings,
         memory=parts | {"total_bytes": sum(parts.values())},
+        mtp={} if memory.draft is None else asdict(memory.draft),
+        contexts={n: {kind: room.bytes_of(n, kind) + runtime_bytes for kind in KV_TYPES} for n in contexts(most)},
+        longest={kind: room.longest(most, kind, memory_bytes - runtime_bytes) for kind in KV_TYPES},
+        available_bytes=memory_bytes,
         problem=problem,
     )
 
 
-def _settings(config: RunConfig, found: Model, tier: str | None) -> tuple[Settings, str]:
+def _settings(
+    config: RunConfig,
+    found: Model,
+    draft: Plan | None,
+    backend: Callable[[int], Backend],
+    available_bytes: int | None = None,
+) -> tuple[Settings, str]:
     """Return what a run would settle on; if it would be refused, what it would have been and the refusal."""
     from outpace import env
-    from outpace.backends.cpu import CpuBackend
     from outpace.engine.resolve import resolve
 
-    def settle(available_bytes: int | None = None) -> Settings:
+    def settle(available_bytes: int | None) -> Settings:
         return resolve(
             config,
             found.plan,
             found.config.n_ctx_train,
-            lambda threads: CpuBackend(threads, tier),
+            backend,
+            draft=draft,
             environment_threads=env.read().threads,
             available_bytes=available_bytes,
         )
 
     try:
-        return settle(), ""
+        return settle(available_bytes), ""
     except ResourceError as error:
         return settle(1 << 62), str(error)
 
@@ -200,44 +185,3 @@ def most_memory() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _print(report: Report) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False, soft_wrap=True)
-    tokenizer = report.tokenizer
-    text = "none: prompts must be tokens"
-    if tokenizer:
-        text = f"{tokenizer['model']}{', ' + tokenizer['pre'] if tokenizer['pre'] else ''}"
-        text += f", {tokenizer['vocab_size']} tokens"
-    types = ", ".join(f"{name} {readable_bytes(n)}" for name, n in report.types.items())
-    facts = {
-        "architecture": f"{report.architecture}, {report.parameters / 1e6:.1f} M parameters",
-        "types": types,
-        "tokenizer": text,
-        "chat template": "yes" if report.has_template else "no: prompts are fed as they are (--raw)",
-        "MTP layers": str(report.mtp_layers or "none"),
-    }
-    if report.unused:
-        more = f" and {len(report.unused) - 4} more" if len(report.unused) > 4 else ""
-        facts["not used"] = f"{len(report.unused)} tensors: {', '.join(report.unused[:4])}{more}"
-    if report.converted:
-        changes = Counter(report.converted.values())
-        facts["converted"] = ", ".join(f"{n} tensors {change}" for change, n in changes.items())
-    console.print(escape(report.name), style="bold")
-    for name, value in facts.items():
-        console.print(f"{name:<14} {escape(value)}")
-    settings = report.settings
-    room = f"context {settings.context}, {settings.reasons['context']}"
-    if settings.parallel > 1:
-        room += f"; {settings.reasons['n_pages']}"
-    table = Table("memory", "MB", title=room, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.columns[1].justify = "right"
-    for key, what in PARTS.items():
-        table.add_row(what, f"{report.memory[key] / 1e6:.1f}", style="bold" if key == "total_bytes" else "")
-    console.print(table)
-    if report.problem:
-        console.print(f"does not fit: {escape(report.problem)}")

@@ -218,3 +218,17 @@ def whole_numbers(
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ConfigError(option, text, expected)
     return [int(part) for part in parts]
+
+
+def size(text: str, option: str) -> int:
+    """Return the bytes that an option was given: `8G` is 8 times 2 to the 30th, `8GB` 8 times 10 to the ninth.
+
+    Raises:
+        ConfigError: It is not a number with a unit.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(B|iB)?|B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ConfigError(option, text, "a size, as in 8G, 6.5GiB or 900MB")
+    number, unit, suffix = match.groups()
+    power = " KMGT".index(unit.upper()) if unit else 0
+    return int(float(number) * (1000 if (suffix or "").upper() == "B" else 1024) ** power)

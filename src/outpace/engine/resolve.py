@@ -117,9 +117,8 @@ def resolve(
     available = available_memory() - SPARE_BYTES if available_bytes is None else available_bytes
 
     def memory(context: int, n_sequences: int) -> tuple[Limits, MemoryPlan]:
-        sized = replace(limits, n_pages=pages_for(context) * n_sequences)
-        sized = replace(sized, max_rows=max(min(MAX_ROWS, pages_for(context) * PAGE), limits.max_wanted))
-        return sized, made.memory(plan, sized, head)
+        made_for = sized_for(limits, context, n_sequences)
+        return made_for, made.memory(plan, made_for, head)
 
     context = config.context or min(n_ctx_train, DEFAULT_CONTEXT)
     reasons["context"] = _context_reason(config.context, n_ctx_train)
@@ -153,6 +152,14 @@ def resolve(
     if state_spec(plan).recurrent:
         sized, needed = _with_snapshots(sized, lambda limits: made.memory(plan, limits, head), available, reasons)
     return Settings(context, config.parallel, threads, drafter, sized, needed, MappingProxyType(reasons))
+
+
+def sized_for(limits: Limits, context: int, n_sequences: int) -> Limits:
+    """Return limits with room for so many sequences of a context."""
+    n_pages = pages_for(context)
+    return replace(
+        limits, n_pages=n_pages * n_sequences, max_rows=max(min(MAX_ROWS, n_pages * PAGE), limits.max_wanted)
+    )
 
 
 def _with_snapshots(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from outpace import _native
-from outpace.backends.backend import Limits, MemoryPlan
+from outpace.backends.backend import DraftMemory, Limits, MemoryPlan
 from outpace.backends.cpu import weights
 from outpace.backends.cpu.executable import KV_TYPES, CpuDraft, CpuExecutable, recurrent_shape
 from outpace.backends.cpu.layout import Layout, Sizes, tensors
@@ -13,6 +14,7 @@ from outpace.backends.cpu.loading import Loaded, Progress
 from outpace.backends.cpu.lower import lower
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
+from outpace.gguf.weights import WeightRef
 from outpace.graph.passes import kv_only
 from outpace.graph.plan import Plan
 
@@ -50,28 +52,31 @@ class CpuBackend:
             threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
         self._progress = progress
-        self._last: tuple[Plan, Plan | None, Limits, list[Layout]] | None = None
+        self._last: tuple[Plan, Plan | None, tuple[int, ...], list[Layout]] | None = None
 
     def memory(self, plan: Plan, limits: Limits, draft: Plan | None = None) -> MemoryPlan:
         """Return what `compile` would hold; reads no tensor."""
         layouts = self._lower(plan, limits, draft)
         trunk, *drafts = layouts
-        every, own = list(tensors(layouts)), {ref.name for ref in tensors([trunk])}
-        packed = {ref.name: weights.packed_bytes(ref, self.tier) for ref in every}
-        weights_bytes = sum(packed[name] for name in own)
-        mtp_bytes = 0
+        read = {ref.name for ref in tensors([trunk])}
+        drafting = None
         if drafts:
-            mtp_bytes = sum(packed.values()) - weights_bytes + _kv_bytes(drafts[0], limits)
-            mtp_bytes += max(layout.workspace_bytes for layout in drafts)
+            own = [ref for ref in tensors(layouts) if ref.name not in read]
+            drafting = DraftMemory(
+                self._packed_bytes(ref for ref in own if ref.rows_of is None),
+                self._packed_bytes(ref for ref in own if ref.rows_of is not None),
+                _kv_bytes(drafts[0], limits),
+                max(layout.workspace_bytes for layout in drafts),
+            )
         slot_bytes = sum(
             _native.recurrent_bytes(recurrent_shape(spec), limits.max_draft) for spec in trunk.state.recurrent
         )
         return MemoryPlan(
-            weights_bytes=weights_bytes,
+            weights_bytes=self._packed_bytes(tensors([trunk])),
             kv_bytes=_kv_bytes(trunk, limits),
             state_bytes=slot_bytes * limits.n_slots,
             workspace_bytes=trunk.workspace_bytes,
-            mtp_bytes=mtp_bytes,
+            draft=drafting,
         )
 
     def converted(self, plan: Plan) -> dict[str, str]:
@@ -90,18 +95,22 @@ class CpuBackend:
         drafter = CpuDraft(layouts[1], layouts[2], limits, loaded) if draft is not None else None
         return CpuExecutable(layouts[0], limits, loaded, drafter)
 
+    def _packed_bytes(self, refs: Iterable[WeightRef]) -> int:
+        return sum(weights.packed_bytes(ref, self.tier) for ref in refs)
+
     def _lower(self, plan: Plan, limits: Limits, draft: Plan | None) -> list[Layout]:
         """Lower the trunk, and the draft program whole and for catching up.
 
         What was lowered last, to tell its memory, is most often what is compiled next.
         """
-        if self._last is None or self._last[0] is not plan or self._last[1] is not draft or self._last[2] != limits:
+        sized = limits.max_rows, limits.max_wanted, limits.n_pages
+        if self._last is None or self._last[0] is not plan or self._last[1] is not draft or self._last[2] != sized:
             sizes = Sizes(limits.max_rows, limits.max_rows, limits.max_wanted)
             layouts = [lower(plan, limits, sizes, self.threads)]
             if draft is not None:
                 sizes = Sizes(limits.max_rows, limits.max_wanted, limits.max_wanted)
                 layouts += [lower(each, limits, sizes, self.threads) for each in (draft, kv_only(draft))]
-            self._last = plan, draft, limits, layouts
+            self._last = plan, draft, sized, layouts
         return self._last[3]
 
 
