@@ -17,6 +17,7 @@ import numpy as np
 from outpace import env
 from outpace.config import SPEC_ALIASES, SPEC_TYPES, RunConfig
 from outpace.engine.engine import Engine
+from outpace.engine.head import head_of
 from outpace.engine.output import Output
 from outpace.engine.resolve import Settings, drafting, resolve
 from outpace.engine.result import Result
@@ -31,7 +32,6 @@ from outpace.speculate import (
     AutoDepth,
     Drafter,
     FixedDepth,
-    Head,
     HeadState,
     MtpDrafter,
     NoDrafter,
@@ -42,7 +42,7 @@ from outpace.speculate import (
 )
 
 if TYPE_CHECKING:
-    from outpace.backends.backend import Backend, DraftExecutable, Executable
+    from outpace.backends.backend import Backend, Executable
     from outpace.graph.plan import Plan
     from outpace.text.chat import ChatTemplate
     from outpace.text.tokenizer import Tokenizer
@@ -120,7 +120,7 @@ class LLM:
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
         program = self._executable.draft
         n_vocab = self._executable.n_vocab
-        self._head = _head(program, found.config.d_model, n_vocab) if program else None
+        self._head = head_of(program, found.config.d_model, n_vocab) if program else None
         self._engine = Engine(
             self._executable,
             policy or self._policy(config, found.plan),
@@ -368,12 +368,6 @@ class _Later(Generic[T]):
             self._found.append(self._make())
         except Exception as error:  # noqa: BLE001 - it is raised again where the value is asked for
             self._error = error
-
-
-def _head(program: DraftExecutable, width: int, n_vocab: int) -> Head:
-    # Only its notion of chance is asked for, which has no settings.
-    sampler = Sampler(SamplingParams.greedy(), program.n_vocab)
-    return Head(program, width, program.limits.max_rows, n_vocab, sampler.chance)
 
 
 def _cpu(tier: str | None, progress: Progress | None) -> Callable[[int], Backend]:

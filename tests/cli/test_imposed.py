@@ -101,7 +101,7 @@ def test_nothing_kept_is_the_text_of_plain_decoding(hybrid):
 def test_only_the_bench_can_impose(outpace):
     folder = Path(inspect.getfile(LLM)).parent
     using = {path.stem for path in folder.rglob("*.py") if "imposed" in path.read_text()}
-    assert using == {"imposed", "bench", "decoding"}
+    assert using == {"imposed", "bench", "decoding", "rounds"}
     assert not any("synth" in name or "coins" in name for name in inspect.signature(LLM.__init__).parameters)
     for command in ("run", "chat"):
         assert "synth" not in outpace(command, "--help")[1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outpace.cli import options as o
-from outpace.config import RunConfig
+from outpace.config import MOST_DRAFTED, RunConfig
 from outpace.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,27 +81,44 @@ def width(
     repeat: Repeat = 20,
     kv_type: o.KVType = RunConfig.kv_type,
     threads: o.Threads = None,
+    draft_model: o.DraftModel = None,
+    spec_type: o.SpecType = RunConfig.spec_type,
     as_json: o.Json = False,
 ) -> None:
-    """Time steps of several widths, interleaved: what verifying a draft costs."""
+    """Time steps of several widths, interleaved: what verifying a draft costs.
+
+    Of a file with MTP layers also whole rounds: drafting one token less than the width, then verifying.
+    """
     rows = _widths(widths)
+    config = RunConfig(kv_type=kv_type, spec_type=spec_type)
     path = _find(model)
+    head = None if draft_model is None else _find(draft_model)
 
     from outpace.cli import machine
     from outpace.cli.measure import Subject, interleaved, spread
     from outpace.cli.progress import Meter
+    from outpace.cli.rounds import Rounds, positions
+    from outpace.engine.resolve import MAX_ROWS
+    from outpace.graph.step import PAGE
 
     most = max(rows)
-    RunConfig(kv_type=kv_type)
+    # Depths of rounds; plain decoding comes first.
+    drafted = [0, *sorted(n - 1 for n in rows if 1 < n <= MOST_DRAFTED + 1)]
+    if config.spec_type not in ("auto", "mtp", "suffix+mtp"):
+        drafted = [0]
+    n_prompt = max(depth, 1)
+    room = positions(drafted, repeat)
     with (
         Meter() as meter,
         Subject(
             path,
-            positions=depth + most,
-            max_rows=most,
+            positions=max(depth + most, n_prompt + room),
+            max_rows=max(most, PAGE, min(n_prompt, MAX_ROWS)),
             max_wanted=most,
             threads=threads,
             kv_type=kv_type,
+            max_draft=drafted[-1],
+            head=head,
             progress=lambda done, total: meter("loading", done, total),
         ) as subject,
     ):
@@ -110,6 +127,7 @@ def width(
         timers = [lambda n=n: subject.time(n, depth) for n in rows]
         taken = interleaved([*timers, probe.bandwidth], repeat)
         found = _width_numbers(rows, taken, subject.step_bytes)
+        found["rounds"] = Rounds(subject, n_prompt, room).numbers(drafted, repeat) if subject.executable.draft else {}
         card = machine.card(path, subject.tier, subject.threads, found["bandwidth_gbps"] * 1e9)
     table = [["width", "ms", "spread", "of width 1", "tokens/s"]]
     first = found["widths"][str(rows[0])]
@@ -122,8 +140,20 @@ def width(
         f"a step of width {rows[0]} reads weights at {found['weights_gbps']:.1f} GB/s, {share:.0%} of the "
         f"{found['bandwidth_gbps']:.1f} GB/s measured in between (best {max(taken[-1]) / 1e9:.1f})"
     )
+    if found["rounds"]:
+        typer.echo("\nrounds of drafting, all kept; times in ms")
+        _align(_round_rows(found["rounds"]))
     if as_json:
         typer.echo(json.dumps(found | {"depth": depth, "machine": card}))
+
+
+def _round_rows(rounds: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    table = [["drafted", "round", "verify", "head", "catch-up", "Python", "nothing kept", "of plain", "pays from"]]
+    parts = ("ms", "verify_ms", "head_ms", "catch_up_ms", "python_ms", "rejected_ms")
+    for n, found in rounds.items():
+        pays = "" if n == "0" else "never" if found["pays_from"] is None else f"{found['pays_from']:.0%} right"
+        table.append([n, *(f"{found[part]:.3f}" for part in parts), f"{found['of_plain']:.2f}x", pays])
+    return table
 
 
 def _width_numbers(rows: list[int], taken: list[list[float]], step_bytes: int) -> dict[str, Any]:
@@ -308,6 +338,11 @@ def _show(table: list[list[str]], card: dict[str, Any]) -> None:
         f"{card['cpu']}, {card['tier']}, {card['threads']} threads, {card['bandwidth_gbps']} GB/s{commit}; "
         f"{card['file']} ({card['file_bytes'] / 1e6:.1f} MB, {card['file_sha256_1m']})"
     )
+    _align(table)
+
+
+def _align(table: list[list[str]]) -> None:
+    """Print a table, its columns to the right."""
     sizes = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     for row in table:
         typer.echo("  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)))

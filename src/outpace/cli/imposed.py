@@ -60,7 +60,10 @@ class Coins:
         if rates is not None:
             return cls(_conditional(rates), 0.0, seed)
         if length is not None:
-            return cls((), _chance_of(length, n_max), seed)
+            if not 1 <= length <= n_max + 1:
+                expected = f"a number from 1 to {n_max + 1}, all of a draft and one more"
+                raise ConfigError("--spec-synth-len", length, expected)
+            return cls((), chance_of(length, n_max), seed)
         return None
 
     def kept(self, position: int, n_draft: int) -> int:
@@ -85,29 +88,27 @@ def _conditional(text: str) -> list[float]:
     return [b / a if a else 0.0 for a, b in zip([1.0, *rates], rates, strict=False)]
 
 
-def _chance_of(length: float, n_max: int) -> float:
-    """Return the chance p with which 1 + p + p^2 + ... + p^n_max tokens are a round."""
-    if not 1 <= length <= n_max + 1:
-        raise ConfigError("--spec-synth-len", length, f"a number from 1 to {n_max + 1}, all of a draft and one more")
+def chance_of(length: float, n: int) -> float:
+    """Return the chance p of each of n drafted tokens with which 1 + p + p^2 + ... + p^n tokens are a round."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if sum(middle**i for i in range(n_max + 1)) < length else (low, middle)
+        low, high = (middle, high) if sum(middle**i for i in range(n + 1)) < length else (low, middle)
     return (low + high) / 2
 
 
 class ImposedSequence(Sequence):
-    """A sequence of which coins say what is kept of a draft."""
+    """A sequence of which `coins` say what is kept of a draft."""
 
-    __slots__ = ("_coins",)
+    __slots__ = ("coins",)
 
     def __init__(self, coins: Coins, *given: Any) -> None:
         super().__init__(*given)
-        self._coins = coins
+        self.coins = coins
 
     def accept(self, draft: List[int], result: StepResult, first_row: int) -> tuple[int, int]:
         """Return how many tokens of a draft the coins keep, and the one that is chosen after them."""
-        n, token = self._coins.kept(len(self.tokens), len(draft)), 0
+        n, token = self.coins.kept(len(self.tokens), len(draft)), 0
         # As many rows as a draft with so many hits would be compared with.
         for row in range(first_row, first_row + n + 1):
             _, token = super().accept((), result, row)
