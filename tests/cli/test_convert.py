@@ -71,9 +71,9 @@ def test_sources_and_targets_that_are_none(outpace, folder, tmp_path) -> None:
 
 
 def test_an_interrupt_leaves_nothing(tmp_path) -> None:
-    x = np.zeros((2048, 8192), "<f4")  # a second of work and more
+    x = np.random.default_rng(0).standard_normal((2048, 8192), "<f4")  # several seconds of work
     keys = {"general.architecture": "x", "x.block_count": 1}
-    names = [f"blk.0.{i}.weight" for i in range(2)]
+    names = [f"blk.0.{i}.weight" for i in range(3)]
     write_gguf(tmp_path / "big.gguf", keys, dict.fromkeys(names, (GGMLType.F32, x.shape, x)))
     out = tmp_path / "out"
     out.mkdir()
