@@ -3,6 +3,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <tuple>
 
 #include "core/program.h"
@@ -18,18 +19,46 @@ using Place = std::tuple<Offset, size_t, size_t>;
 
 Operand operand(const Place& place) { return {std::get<0>(place), std::get<1>(place), std::get<2>(place)}; }
 
+// Offsets of codes and scales, stride, rows.
+using CodePlace = std::tuple<Offset, Offset, size_t, size_t>;
+
+Codes codes_of(const CodePlace& place) {
+    return {std::get<0>(place), std::get<1>(place), std::get<2>(place), std::get<3>(place)};
+}
+
 Rows rows_of(int rows) { return static_cast<Rows>(rows); }
 
-void add_linear(Program& p, int rows, Offset x, Offset q, Offset scales, size_t in_stride,
+void add_linear(Program& p, int rows, Offset x, size_t x_stride, const CodePlace& codes,
                 const std::vector<const Weight*>& weights, const std::vector<Offset>& outs,
                 const std::vector<size_t>& strides, const std::vector<Offset>& residuals,
                 std::vector<std::vector<float>> biases) {
-    LinearOp op = {rows_of(rows), x, q, scales, in_stride, {}, 0};
+    LinearOp op = {rows_of(rows), x, x_stride, codes_of(codes), {}, 0};
     for (size_t i = 0; i < weights.size(); ++i) {
         op.parts.push_back({weights[i], outs.at(i), strides.at(i), residuals.at(i), std::move(biases.at(i))});
         op.n_tiles += weights[i]->n_tiles();
     }
     p.add(std::move(op));
+}
+
+using Matrices = std::vector<const Weight*>;
+
+void add_experts(Program& p, int rows, int max_rows, int max_slots, int n_used, bool renormalise, int d_model, int d_ff,
+                 const Matrices& gate, const Matrices& up, const Matrices& down, const Place& x, const CodePlace& codes,
+                 const Place& router, const Place& slot_x, const CodePlace& slot_codes, const Place& gated,
+                 const Place& lifted, const CodePlace& hidden_codes, const Place& out_slots, const Place& out) {
+    const auto mixture = std::make_shared<Mixture>(
+        Mixture{rows_of(rows), n_used, d_model, d_ff, renormalise, gate, up, down, operand(x), operand(router),
+                codes_of(codes), operand(slot_x), operand(gated), operand(lifted), operand(out_slots),
+                codes_of(slot_codes), codes_of(hidden_codes), operand(out)});
+    const size_t n = static_cast<size_t>(max_rows) * static_cast<size_t>(n_used);
+    mixture->parts.reserve(gate.size());
+    mixture->chosen.resize(n);
+    mixture->slot.resize(n);
+    mixture->share.resize(n);
+    mixture->row.reserve(static_cast<size_t>(max_slots));
+    for (const Stage stage :
+         {Stage::kChoose, Stage::kSort, Stage::kCollect, Stage::kRaise, Stage::kJoin, Stage::kLower, Stage::kAdd})
+        p.add(ExpertsOp{stage, mixture});
 }
 
 }  // namespace
@@ -55,15 +84,14 @@ void bind_ops(nb::class_<Program>& program) {
         .def(
             "add_rows",
             [](Program& p, int verb, int rows, const Place& x, const Place& y, int n, int groups, float eps,
-               float factor, std::vector<float> weight, Offset out, size_t out_stride, Offset q, Offset scales,
-               size_t q_stride) {
+               float factor, std::vector<float> weight, Offset out, size_t out_stride, const CodePlace& codes) {
                 p.add(RowOp{static_cast<RowVerb>(verb), rows_of(rows), operand(x), operand(y), n, groups, eps, factor,
-                            std::move(weight), out, out_stride, q, scales, q_stride});
+                            std::move(weight), out, out_stride, codes_of(codes)});
             },
             "verb"_a, "rows"_a, "x"_a, "y"_a, "n"_a, "groups"_a, "eps"_a, "factor"_a, "weight"_a, "out"_a,
-            "out_stride"_a, "q"_a, "scales"_a, "q_stride"_a)
-        .def("add_linear", &add_linear, "rows"_a, "x"_a, "q"_a, "scales"_a, "in_stride"_a, "weights"_a, "outs"_a,
-             "strides"_a, "residuals"_a, "biases"_a)
+            "out_stride"_a, "codes"_a)
+        .def("add_linear", &add_linear, "rows"_a, "x"_a, "x_stride"_a, "codes"_a, "weights"_a, "outs"_a, "strides"_a,
+             "residuals"_a, "biases"_a)
         .def(
             "add_rope_table",
             [](Program& p, std::vector<double> frequencies, Offset out) {
@@ -111,5 +139,8 @@ void bind_ops(nb::class_<Program>& program) {
                 p.add(op);
                 p.add(StageOp{op});
             },
-            "q"_a, "k"_a, "v"_a, "decay"_a, "beta"_a, "out"_a, "layer"_a, "tiled"_a);
+            "q"_a, "k"_a, "v"_a, "decay"_a, "beta"_a, "out"_a, "layer"_a, "tiled"_a)
+        .def("add_experts", &add_experts, "rows"_a, "max_rows"_a, "max_slots"_a, "n_used"_a, "renormalise"_a,
+             "d_model"_a, "d_ff"_a, "gate"_a, "up"_a, "down"_a, "x"_a, "codes"_a, "router"_a, "slot_x"_a,
+             "slot_codes"_a, "gated"_a, "lifted"_a, "hidden_codes"_a, "out_slots"_a, "out"_a);
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -22,6 +23,12 @@ constexpr int kRowKinds = 3;
 struct Operand {
     Offset at = kNone;
     size_t stride = 0, group_stride = 0;
+};
+
+// Codes of a value with room for `rows` rows; see codes_bytes in program.h.
+struct Codes {
+    Offset q = kNone, scales = kNone;
+    size_t stride = 0, rows = 0;
 };
 
 struct EmbedOp {
@@ -77,8 +84,7 @@ struct RowOp {
     std::vector<float> weight;  // norm; of decay the rates, then the biases
     Offset out;                 // float result, or kNone
     size_t out_stride;
-    Offset q, scales;  // codes of the result, or kNone
-    size_t q_stride;
+    Codes codes;  // of the result, or none
 };
 
 struct LinearPart {
@@ -91,8 +97,9 @@ struct LinearPart {
 struct LinearOp {
     static constexpr const char* kName = "linear";
     Rows rows;
-    Offset x, q, scales;  // float input, or codes
-    size_t in_stride;
+    Offset x;  // float input, or kNone
+    size_t x_stride;
+    Codes codes;  // else
     std::vector<LinearPart> parts;
     int n_tiles;
     int unit_tiles = 1;  // tiles that are never parted; those of a chunk of the sampler where peaks are kept
@@ -158,7 +165,40 @@ struct StageOp {
     DeltaOp of;
 };
 
+// A mixture of experts: its settings, and for the step at hand which rows each expert has. A row has a slot for each of
+// the experts it uses; those of one expert follow each other from a multiple of kGroupRows on.
+struct Mixture {
+    Rows rows;
+    int n_used, d_model, d_ff;
+    bool renormalise;
+    std::vector<const Weight*> gate, up, down;  // one for each expert
+    Operand x, router;                          // x: floats, if gate and up multiply those
+    Codes codes;                                // of x, else
+    Operand slot_x, gated, lifted, out_slots;   // [slots][...]: x again, gate x, up x, down(...)
+    Codes slot_codes, hidden_codes;             // [slots]: of x and of silu(gate x) * up x, or none
+    Operand out;
+
+    struct Part {
+        int expert, first, n;  // slots of an expert
+    };
+    std::vector<Part> parts = {};
+    std::vector<int32_t> chosen = {}, slot = {};  // [rows][n_used]: expert, slot
+    std::vector<int32_t> row = {};                // of each slot; -1 for one between two experts'
+    std::vector<float> share = {};                // [rows][n_used]
+    std::vector<int32_t> next = {};               // of each expert, its next slot
+
+    int n_experts() const { return static_cast<int>(gate.size()); }
+};
+// Its stages, in order: every row chooses, slots are given out, rows go to their slots, are multiplied by gate and up,
+// joined, multiplied by down, and added up in each row's own order of experts.
+enum class Stage : int { kChoose, kSort, kCollect, kRaise, kJoin, kLower, kAdd };
+struct ExpertsOp {
+    static constexpr const char* kName = "experts";
+    Stage stage;
+    std::shared_ptr<Mixture> mixture;
+};
+
 using Op = std::variant<EmbedOp, HiddenOp, GatherOp, RowOp, LinearOp, TableOp, RopeOp, KVWriteOp, AttentionOp,
-                        CombineOp, ConvOp, DeltaOp, StageOp>;
+                        CombineOp, ConvOp, DeltaOp, StageOp, ExpertsOp>;
 
 }  // namespace outpace

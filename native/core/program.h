@@ -127,6 +127,7 @@ class Program {
     int units(const ConvOp& op) const;
     int units(const DeltaOp& op) const;
     int units(const StageOp& op) const;
+    int units(const ExpertsOp& op) const;
     void run_op(const EmbedOp& op, int begin, int end, int member);
     void run_op(const HiddenOp& op, int begin, int end, int member);
     void run_op(const GatherOp& op, int begin, int end, int member);
@@ -140,10 +141,18 @@ class Program {
     void run_op(const ConvOp& op, int begin, int end, int member);
     void run_op(const DeltaOp& op, int begin, int end, int member);
     void run_op(const StageOp& op, int begin, int end, int member);
+    void run_op(const ExpertsOp& op, int begin, int end, int member);
 
+    void choose(Mixture& m, int row, int member) const;
+    void sort(Mixture& m) const;
+    void collect(const Mixture& m, int slot) const;
+    void multiply(const Mixture& m, Stage stage, int begin, int end) const;
+    void join(const Mixture& m, int slot, int member) const;
+    void add_up(const Mixture& m, int row) const;
     void apply(const RowOp& op, const float* x, const float* y, int first, int n, float* out) const;
-    CodeRow code_row(const RowOp& op, size_t row, size_t column) const;
-    Activations activations(Rows rows, Offset q, Offset scales, size_t stride) const;
+    CodeRow code_row(const Codes& codes, size_t row, size_t column) const;
+    // The rows from `first` on, a multiple of kGroupRows.
+    Activations activations(const Codes& codes, size_t first = 0) const;
     void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     void rope_head(const RopeOp& op, int row, int head) const;
     const Geometry& geometry(const AttentionOp& op) const;

@@ -37,7 +37,7 @@ size_t recurrent_bytes(const RecurrentShape& shape, int max_draft);
 
 // One layer's state in one slot.
 struct Slot {
-    float* memory;  // [n_heads][columns / 16][key_dim][16]; see kernels/recurrent.h
+    float* memory;  // [n_heads], each in stretches of columns; see kernels/recurrent.h
     float* window;  // [kernel - 1][n_channels]: the convolution's last inputs
     // Of each staged row: the convolution's input, and the update of the memory.
     float *inputs, *k, *v, *decay, *beta;  // [max_draft][...]

@@ -127,7 +127,7 @@ struct DeltaRows {
 // A stretch of a value head's columns; see recurrent.h.
 constexpr int kDeltaColumns = 64;
 struct DeltaArgs {
-    float* memory;   // [columns / 16, rounded up][key_dim][16]
+    float* memory;   // [key_dim][columns, rounded up to 16]
     float* scratch;  // as large
     int key_dim, columns;
     DeltaRows pending;  // accepted since the memory was written

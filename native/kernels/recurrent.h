@@ -26,6 +26,8 @@ constexpr int kDeltaVectors = 2;
 constexpr int kDeltaVectors = 1;
 #endif
 
+constexpr int kRowsAhead = 2;
+
 // y = sum_j weight[j] * rows[j], optionally silu(y): one row of the convolution, for n channels.
 void conv(const float* const* rows, const float* weight, size_t weight_stride, int length, int n, bool with_silu,
           float* out) {
@@ -49,29 +51,39 @@ OUTPACE_INLINE void store_part(float* p, f32x16 x, int n) {
 
 // One row's change of N vectors of columns, from `in` to `out`; with it S^T q and the S^T k of the next row.
 template <int N, bool kReads, bool kHasNext>
-OUTPACE_INLINE void delta_row(const float* in, float* out, int key_dim, float decay, const f32x16 (&change)[N],
-                              const float* k, const float* q, const float* next, f32x16 (&found)[N],
-                              f32x16 (&recalled)[N]) {
+OUTPACE_INLINE void delta_row(const float* in, float* out, int key_dim, size_t stride, float decay,
+                              const f32x16 (&change)[N], const float* k, const float* q, const float* next,
+                              f32x16 (&found)[N], f32x16 (&recalled)[N]) {
     for (int n = 0; n < N; ++n) found[n] = recalled[n] = zero();
     const f32x16 keep = set1(decay);
-    for (int i = 0; i < key_dim; ++i) {
+    for (int i = 0; i < key_dim; ++i, in += stride, out += stride) {
         const f32x16 key = set1(k[i]);
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) {
-            const size_t at = (static_cast<size_t>(n) * static_cast<size_t>(key_dim) + static_cast<size_t>(i)) * 16;
-            const f32x16 s = fma(key, change[n], mul(keep, load(in + at)));
-            store(out + at, s);
+            const f32x16 s = fma(key, change[n], mul(keep, load(in + 16 * n)));
+            store(out + 16 * n, s);
             if constexpr (kReads) found[n] = fma(set1(q[i]), s, found[n]);
             if constexpr (kHasNext) recalled[n] = fma(set1(next[i]), s, recalled[n]);
         }
     }
 }
 
+// Rows lie far apart, which no prefetcher guesses: this asks for one a little ahead.
+OUTPACE_INLINE void prefetch_row(const DeltaRows& rows, size_t i, int key_dim, int column, int columns) {
+    for (int at = 0; at < key_dim; at += 16) {
+        __builtin_prefetch(rows.k + i * rows.k_stride + at);
+        if (rows.q) __builtin_prefetch(rows.q + i * rows.q_stride + at);
+    }
+    for (int at = 0; at < columns; at += 16) __builtin_prefetch(rows.v + i * rows.v_stride + column + at);
+    __builtin_prefetch(rows.decay + i * rows.decay_stride);
+    __builtin_prefetch(rows.beta + i * rows.beta_stride);
+}
+
 template <int N>
 void delta_columns(const DeltaArgs& a, int first) {
-    const size_t begin = static_cast<size_t>(first) * static_cast<size_t>(a.key_dim) * 16;
-    float *memory = a.memory + begin, *scratch = a.scratch + begin;
     const int n_pending = a.pending.n, n_rows = n_pending + a.rows.n, column = first * 16;
+    const size_t stride = static_cast<size_t>((a.columns + 15) / 16 * 16);
+    float *memory = a.memory + column, *scratch = a.scratch + column;
     const auto key = [&](int row) {
         return row < n_pending ? a.pending.k + static_cast<size_t>(row) * a.pending.k_stride
                                : a.rows.k + static_cast<size_t>(row - n_pending) * a.rows.k_stride;
@@ -81,7 +93,7 @@ void delta_columns(const DeltaArgs& a, int first) {
     const float* k = key(0);
     for (int i = 0; i < a.key_dim; ++i)
         for (int n = 0; n < N; ++n)
-            recalled[n] = fma(set1(k[i]), load(memory + (static_cast<size_t>(n) * a.key_dim + i) * 16), recalled[n]);
+            recalled[n] = fma(set1(k[i]), load(memory + static_cast<size_t>(i) * stride + 16 * n), recalled[n]);
     const float* in = memory;
     for (int row = 0; row < n_rows; ++row) {
         const DeltaRows& rows = row < n_pending ? a.pending : a.rows;
@@ -90,6 +102,7 @@ void delta_columns(const DeltaArgs& a, int first) {
         const float* v = rows.v + i * rows.v_stride + column;
         const float* q = rows.q ? rows.q + i * rows.q_stride : nullptr;
         const float decay = rows.decay[i * rows.decay_stride], beta = rows.beta[i * rows.beta_stride];
+        if (static_cast<int>(i) + kRowsAhead < rows.n) prefetch_row(rows, i + kRowsAhead, a.key_dim, column, 16 * N);
         f32x16 change[N];
         for (int n = 0; n < N; ++n)
             change[n] =
@@ -97,13 +110,13 @@ void delta_columns(const DeltaArgs& a, int first) {
         k = key(row);
         const float* next = row + 1 < n_rows ? key(row + 1) : nullptr;
         if (q && next)
-            delta_row<N, true, true>(in, out, a.key_dim, decay, change, k, q, next, found, recalled);
+            delta_row<N, true, true>(in, out, a.key_dim, stride, decay, change, k, q, next, found, recalled);
         else if (q)
-            delta_row<N, true, false>(in, out, a.key_dim, decay, change, k, q, next, found, recalled);
+            delta_row<N, true, false>(in, out, a.key_dim, stride, decay, change, k, q, next, found, recalled);
         else if (next)
-            delta_row<N, false, true>(in, out, a.key_dim, decay, change, k, q, next, found, recalled);
+            delta_row<N, false, true>(in, out, a.key_dim, stride, decay, change, k, q, next, found, recalled);
         else
-            delta_row<N, false, false>(in, out, a.key_dim, decay, change, k, q, next, found, recalled);
+            delta_row<N, false, false>(in, out, a.key_dim, stride, decay, change, k, q, next, found, recalled);
         if (q)
             for (int n = 0; n < N; ++n)
                 store_part(rows.out + i * rows.out_stride + column + 16 * n, found[n], a.columns - column - 16 * n);

@@ -20,14 +20,12 @@ void route(const float* x, int n, int n_used, bool renormalise, float* shares, i
     float used = 0.0f;
     for (int rank = 0; rank < n_used; ++rank) {
         int best = -1;
-        for (int i = 0; i < n; ++i) {
-            bool is_taken = false;
-            for (int other = 0; other < rank; ++other) is_taken |= index[other] == i;
-            if (!is_taken && (best < 0 || shares[i] > shares[best])) best = i;
-        }
+        for (int i = 0; i < n; ++i)
+            if (!(shares[i] < 0.0f) && (best < 0 || shares[i] > shares[best])) best = i;
         index[rank] = best;
         share[rank] = shares[best];
-        used += shares[best];
+        shares[best] = -1.0f;  // taken
+        used += share[rank];
     }
     if (renormalise)
         for (int rank = 0; rank < n_used; ++rank) share[rank] /= used;

@@ -27,7 +27,7 @@ def programmed(logits, tier=TIERS[0], threads=2):
     weight = arena.pack(int(GGMLType.F32), n, K, weights.reshape(-1).view(np.uint8))
     found = program(tier, space, threads=threads, rows=n_rows, arena=arena)
     found.add_linear(
-        rows=WANTED, x=at_x, q=NONE, scales=NONE, in_stride=K, weights=[weight], outs=[at_out], strides=[padded(n)],
+        rows=WANTED, x=at_x, x_stride=K, codes=(NONE, NONE, 0, 0), weights=[weight], outs=[at_out], strides=[padded(n)],
         residuals=[NONE], biases=[[]],
     )  # fmt: skip
     assert found.keep_peaks(at_out)

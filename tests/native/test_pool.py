@@ -20,7 +20,7 @@ def test_thousands_of_short_runs_end(threads):
     q, s = space.take(_native.codes_bytes(1, 32)), space.take(64)
     prog = program("portable", space, rows=1, threads=threads)
     for _ in range(20):
-        add_rows(prog, COPY, at, n=32, out=at, q=q, scales=s)
+        add_rows(prog, COPY, at, n=32, out=at, q=q, scales=s, max_rows=1)
     prog.floats(at, 1, 32, 32)[:] = np.arange(32)
     for _ in range(200):
         run_rows(prog, 1)

@@ -5,10 +5,16 @@ import pytest
 from tests.support.program import (
     ADD,
     COPY,
+    DECAY,
+    GATE,
+    L2_NORM,
     MUL,
+    MUL_ROW,
     NONE,
     NORM,
+    NORM_SWIGLU,
     SCALE,
+    SIGMOID,
     SILU,
     SWIGLU,
     Space,
@@ -74,12 +80,78 @@ def test_norm_is_its_formula_in_each_group(tier, n, groups):
     np.testing.assert_allclose(found, expected.reshape(3, n), rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("n", LENGTHS)
+def test_gates_are_their_formulas(tier, n):
+    x, y = rows(n), rows(n, seed=1)
+    rate, bias = -np.abs(rows(n, t=1, seed=2)[0]), rows(n, t=1, seed=3)[0]
+    one = 1 / (1 + np.exp(-x.astype(np.float64)))
+    close = {"rtol": 3e-6, "atol": 1e-6}
+    np.testing.assert_allclose(run(tier, SIGMOID, x), one, **close)
+    np.testing.assert_allclose(run(tier, GATE, y, x), y * one, **close)
+    w = np.concatenate([rate, bias])
+    wanted = np.exp(rate.astype(np.float64) * np.logaddexp(0, x.astype(np.float64) + bias))
+    np.testing.assert_allclose(run(tier, DECAY, x, weight=w), wanted, rtol=2e-6 * 20, atol=1e-7)
+    assert np.array_equal(run(tier, MUL_ROW, x, y[:, :1].repeat(n, axis=1)), x * y[:, :1])
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_softplus_holds_at_its_ends(tier):
+    """Read through exp(-softplus(x)) = 1 / (1 + exp(x)), near 1 where softplus is near 0."""
+    x = np.array([[0.0, -0.0, 1e-6, -20.0, -87.0, -100.0, 30.0, 80.0, -np.inf, np.inf, np.nan, 0.7]], np.float32)
+    n = x.shape[1]
+    found = run(tier, DECAY, x, weight=[-1.0] * n + [0.0] * n)[0]
+    with np.errstate(over="ignore"):
+        wanted = 1 / (1 + np.exp(x[0].astype(np.float64)))
+    np.testing.assert_allclose(found[:10], wanted[:10], rtol=1e-5, atol=1e-37)
+    assert np.isnan(found[10])
+    # log(1 + e^x) is e^x far below 0: a large rate shows that it has all its digits there.
+    x = np.linspace(-14, 3, 64, dtype=np.float32)[None]
+    found = run(tier, DECAY, x, weight=[-1e-3] * 64 + [0.0] * 64)[0]
+    big = run(tier, DECAY, x, weight=[-1e3] * 64 + [0.0] * 64)[0]
+    softplus = np.logaddexp(0, x[0].astype(np.float64))
+    np.testing.assert_allclose(found, np.exp(-1e-3 * softplus), rtol=2e-7)
+    far = softplus < 0.01
+    np.testing.assert_allclose(-np.log(big[far].astype(np.float64)) / 1e3, softplus[far], rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(("n", "groups"), [(1, 1), (75, 1), (128, 4), (60, 3)])
+def test_norms_are_their_formulas_in_each_group(tier, n, groups):
+    x, y, w = rows(n), rows(n, seed=1), rows(n // groups, t=1, seed=2)[0]
+    parts = x.reshape(3, groups, -1).astype(np.float64)
+    length = np.sqrt((parts**2).sum(axis=-1, keepdims=True) + 1e-5)
+    found = run(tier, L2_NORM, x, eps=1e-5, factor=0.25, groups=groups)
+    np.testing.assert_allclose(found, (parts / length * 0.25).reshape(3, n), rtol=2e-6, atol=1e-6)
+    normed = run(tier, NORM, x, weight=w, eps=1e-5, groups=groups)
+    assert np.array_equal(run(tier, NORM_SWIGLU, y, x, weight=w, eps=1e-5, groups=groups), run(tier, SWIGLU, y, normed))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_groups_may_lie_apart(tier):
+    """The second half of each of three heads, as an attention's gate lies behind its query."""
+    t, heads, k = 3, 3, 40
+    x = rows(heads * 2 * k, t=t)
+    stride, out_stride = padded(heads * 2 * k), padded(heads * k)
+    space = Space()
+    at_x, at_out = space.take(4 * t * stride), space.take(4 * t * out_stride)
+    prog = program(tier, space, rows=t)
+    add_rows(prog, SIGMOID, (at_x + 4 * k, stride, 2 * k), n=heads * k, groups=heads, out=at_out)
+    prog.floats(at_x, t, stride, heads * 2 * k)[:] = x
+    run_rows(prog, t)
+    found = prog.floats(at_out, t, out_stride, heads * k).copy()
+    gate = np.ascontiguousarray(x.reshape(t, heads, 2, k)[:, :, 1]).reshape(t, -1)
+    assert np.array_equal(found, run(tier, SIGMOID, gate))
+
+
 @pytest.mark.parametrize("n", LENGTHS)
 def test_all_tiers_and_thread_counts_give_the_same_bits(n):
     x, y, w = rows(n, t=20), rows(n, t=20, seed=1), rows(n, t=1, seed=2)[0]
     x[4] *= 40  # the exponential's ends
     for verb, second, options in (
-        (SILU, None, {}), (SWIGLU, y, {}), (NORM, None, {"weight": w, "eps": 1e-6}),
+        (SILU, None, {}), (SWIGLU, y, {}), (NORM, None, {"weight": w, "eps": 1e-6}), (SIGMOID, None, {}), (GATE, y, {}),
+        (L2_NORM, None, {"eps": 1e-6}), (NORM_SWIGLU, y, {"weight": w, "eps": 1e-6}),
+        (DECAY, None, {"weight": np.concatenate([-abs(w), y[0]])}),
     ):  # fmt: skip
         first = run(TIERS[0], verb, x, second, **options)
         for tier in TIERS:
@@ -110,7 +182,7 @@ def test_quantising_rounds_to_nearest_with_16_bits_in_blocks_far_above_their_str
     at_x = space.take(4 * t * stride)
     at_q, at_s = space.take(_native.codes_bytes(t, stride)), space.take(t * stride // 32 * 16)
     prog = program(tier, space, rows=t)
-    add_rows(prog, COPY, at_x, n=n, out=at_x, q=at_q, scales=at_s)
+    add_rows(prog, COPY, at_x, n=n, out=at_x, q=at_q, scales=at_s, max_rows=t)
     prog.floats(at_x, t, stride, n)[:] = x
     run_rows(prog, t)
     n_bytes = _native.codes_bytes(t, stride)

@@ -8,7 +8,7 @@ from outpace import _native
 from outpace.gguf.quants import dequantize, quantize
 from outpace.gguf.types import GGMLType
 
-COPY, NORM, SWIGLU, SILU, ADD, MUL, SCALE = range(7)
+COPY, NORM, SWIGLU, SILU, ADD, MUL, SCALE, MUL_ROW, SIGMOID, GATE, L2_NORM, NORM_SWIGLU, DECAY = range(13)
 NONE = -1
 ALL, EXPORTED, WANTED = range(3)
 
@@ -54,15 +54,15 @@ def program(tier, space, *, threads=1, rows=64, kv=(), n_pages=1, kv_type=1, are
     )
 
 
-def add_rows(prog, verb, x, y=NONE, *, n, out, groups=1, eps=0.0, factor=1.0, weight=(), q=NONE, scales=NONE, **more):
+def add_rows(
+    prog, verb, x, y=NONE, *, n, out, groups=1, eps=0.0, factor=1.0, weight=(), q=NONE, scales=NONE, max_rows=64, **more
+):
     """Add a row-wise verb over compact buffers; `more` overrides."""
     stride = padded(n)
-    operands = {"x": (x, stride, n // groups), "y": (y, stride, n // groups)}
-    arguments = {"out_stride": stride, "q_stride": stride, "rows": ALL} | operands | more
-    prog.add_rows(
-        verb=verb, n=n, out=out, groups=groups, eps=eps, factor=factor, weight=list(weight), q=q, scales=scales,
-        **arguments,
-    )  # fmt: skip
+    operands = {"x": x if isinstance(x, tuple) else (x, stride, n // groups), "y": (y, stride, n // groups)}
+    codes = (q, scales, stride, max_rows)
+    arguments = {"out_stride": stride, "codes": codes, "rows": ALL} | operands | more
+    prog.add_rows(verb=verb, n=n, out=out, groups=groups, eps=eps, factor=factor, weight=list(weight), **arguments)
 
 
 def run_rows(prog, n_rows: int) -> None:
@@ -85,12 +85,12 @@ def linear(tier, kind, raw, shape, x, *, threads=1, residual=None, bias=None):
     prog = program(tier, space, threads=threads, rows=max(t, 1), arena=arena)
     plain = kind in (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
     if not plain:
-        add_rows(prog, COPY, at_x, n=k, out=at_x, q=at_q, scales=at_s)
+        add_rows(prog, COPY, at_x, n=k, out=at_x, q=at_q, scales=at_s, max_rows=max(t, 1))
     biased = [] if bias is None else [*bias.tolist(), *([0.0] * (out_stride - n))]
     prog.add_linear(
-        rows=0, x=at_x if plain else NONE, q=NONE if plain else at_q, scales=NONE if plain else at_s, in_stride=stride,
-        weights=[weight], outs=[at_out], strides=[out_stride], residuals=[NONE if residual is None else at_r],
-        biases=[biased],
+        rows=0, x=at_x if plain else NONE, x_stride=stride,
+        codes=(NONE if plain else at_q, NONE if plain else at_s, stride, max(t, 1)), weights=[weight],
+        outs=[at_out], strides=[out_stride], residuals=[NONE if residual is None else at_r], biases=[biased],
     )  # fmt: skip
     prog.floats(at_x, t, stride, k)[:] = x
     if residual is not None:

@@ -5,16 +5,19 @@
 
 namespace outpace {
 
-Activations Program::activations(Rows rows, Offset q, Offset scales, size_t stride) const {
-    const size_t plane = capacity(rows) * stride;
-    Activations act = {};
-    act.row_stride = stride;
-    act.q = reinterpret_cast<const int8_t*>(workspace_->data() + q);
-    act.low = act.q + plane;
-    act.low_offsets = reinterpret_cast<const Offsets*>(act.q + 2 * plane);
-    act.has_low = reinterpret_cast<const uint8_t*>(act.low_offsets + plane / kBlock);
-    act.s = reinterpret_cast<const BlockScale*>(workspace_->data() + scales);
-    return act;
+Activations Program::activations(const Codes& codes, size_t first) const {
+    const size_t plane = codes.rows * codes.stride, n_blocks = codes.stride / kBlock;
+    const auto* q = reinterpret_cast<const int8_t*>(workspace_->data() + codes.q);
+    const auto* low_offsets = reinterpret_cast<const Offsets*>(q + 2 * plane);
+    const auto* has_low = reinterpret_cast<const uint8_t*>(low_offsets + plane / kBlock);
+    const auto* scales = reinterpret_cast<const BlockScale*>(workspace_->data() + codes.scales);
+    return {q + first * codes.stride,
+            q + plane + first * codes.stride,
+            scales + first * n_blocks,
+            low_offsets + first * n_blocks,
+            has_low + first * n_blocks,
+            nullptr,
+            codes.stride};
 }
 
 int Program::units(const LinearOp& op) const {
@@ -23,10 +26,10 @@ int Program::units(const LinearOp& op) const {
 
 void Program::run_op(const LinearOp& op, int begin, int end, int) {
     Activations act = {};
-    if (op.q != kNone) {
-        act = activations(op.rows, op.q, op.scales, op.in_stride);
+    if (op.codes.q != kNone) {
+        act = activations(op.codes);
     } else {
-        act.row_stride = op.in_stride;
+        act.row_stride = op.x_stride;
         act.x = floats(op.x);
     }
     begin *= op.unit_tiles;

@@ -49,14 +49,14 @@ void Program::run_op(const GatherOp& op, int begin, int end, int) {
     }
 }
 
-CodeRow Program::code_row(const RowOp& op, size_t row, size_t column) const {
-    const size_t at = row * op.q_stride + column, plane = capacity(op.rows) * op.q_stride, groups = kGroupRows;
-    auto* q = reinterpret_cast<int8_t*>(workspace_->data() + op.q);
+CodeRow Program::code_row(const Codes& codes, size_t row, size_t column) const {
+    const size_t at = row * codes.stride + column, plane = codes.rows * codes.stride, groups = kGroupRows;
+    auto* q = reinterpret_cast<int8_t*>(workspace_->data() + codes.q);
     auto* low_offsets = reinterpret_cast<Offsets*>(q + 2 * plane);
     auto* has_low = reinterpret_cast<uint8_t*>(low_offsets + plane / kBlock);
-    return {q + at, q + plane + at, reinterpret_cast<BlockScale*>(workspace_->data() + op.scales) + at / kBlock,
+    return {q + at, q + plane + at, reinterpret_cast<BlockScale*>(workspace_->data() + codes.scales) + at / kBlock,
             low_offsets + at / kBlock,
-            has_low + (row / groups * (op.q_stride / kBlock) + column / kBlock) * groups + row % groups};
+            has_low + (row / groups * (codes.stride / kBlock) + column / kBlock) * groups + row % groups};
 }
 
 // The verb on n values of a row, from its value `first` on.
@@ -122,10 +122,10 @@ void Program::run_op(const RowOp& op, int begin, int end, int member) {
         } else {
             for (int g = 0; g < op.groups; ++g)
                 apply(op, x + static_cast<size_t>(g) * op.x.group_stride,
-                      y ? y + static_cast<size_t>(g) * op.y.group_stride : nullptr, 0, part,
+                      y ? y + static_cast<size_t>(g) * op.y.group_stride : nullptr, g * part, part,
                       out + static_cast<size_t>(g) * static_cast<size_t>(part));
         }
-        if (op.q != kNone) kernels_.quantize(out, n, code_row(op, row, static_cast<size_t>(first)));
+        if (op.codes.q != kNone) kernels_.quantize(out, n, code_row(op.codes, row, static_cast<size_t>(first)));
     }
 }
 

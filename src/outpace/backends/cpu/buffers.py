@@ -30,7 +30,8 @@ class Buffer:
         width: Values of a row.
         stride: Floats from one row to the next.
         floats: Where the first row begins, or NONE.
-        group_stride: Floats from one group of a row to the next, where they do not lie side by side; else 0.
+        groups: Equal parts of a row that do not lie side by side; 1 where all of it does.
+        group_stride: Floats from one of them to the next.
         is_view: Whether its floats are part of another buffer.
         q: Where the codes begin, or NONE.
         scales: Where their scale records begin.
@@ -40,6 +41,7 @@ class Buffer:
     width: int
     stride: int
     floats: int = NONE
+    groups: int = 1
     group_stride: int = 0
     is_view: bool = False
     q: int = NONE
@@ -63,14 +65,19 @@ class Buffer:
 
     def place(self, group: int = 0) -> tuple[int, int, int]:
         """Return offset, stride and the stride of groups of `group` values, as an operand of a row-wise verb."""
-        return self.floats, self.stride, self.group_stride or group
+        return self.floats, self.stride, group if self.groups == 1 else self.group_stride
 
-    def part(self, begin: int, width: int, group_stride: int = 0) -> Buffer:
-        """Return a view of `width` values of each row from `begin` on, or of so many of all its groups together."""
+    def codes(self) -> tuple[int, int, int, int]:
+        """Return offsets of codes and scales, their stride and their rows."""
+        return self.q, self.scales, self.code_stride, self.rows
+
+    def part(self, begin: int, width: int, groups: int = 1, group_stride: int = 0) -> Buffer:
+        """Return a view of `width` values of each row, from `begin` on in each of so many groups."""
         return replace(
             self,
             width=width,
             floats=self.floats + 4 * begin,
+            groups=groups,
             group_stride=group_stride,
             is_view=True,
             q=NONE,
@@ -89,6 +96,7 @@ class Buffer:
 
 
 NOWHERE = (NONE, 0, 0)
+NO_CODES = (NONE, NONE, 0, 0)
 
 
 class Space:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,37 +38,41 @@ class Loaded:
         self._refs, self._tier = list(tensors(layouts)), tier
         self._total = sum(weights.packed_bytes(ref, tier) for ref in self._refs)
         self.arena = _native.WeightArena(tier, pool, self._total)
-        self._weights: dict[str, _native.Weight] = {}
+        self._weights: dict[str, list[_native.Weight]] = {}  # one, or each of a stack
 
     def pack(self, progress: Progress | None) -> None:
         """Pack every matrix."""
         done = 0
         for batch in _batches([ref for ref in self._refs if ref.rows_of is None]):
-            packed = self.arena.pack_all([_source(ref, self.file) for ref in batch])
-            for ref, weight in zip(batch, packed, strict=True):
-                self._weights[ref.name] = weight
+            packed = iter(self.arena.pack_all([source for ref in batch for source in _sources(ref, self.file)]))
+            for ref in batch:
+                self._weights[ref.name] = list(islice(packed, math.prod(ref.shape[:-2])))
                 done += weights.packed_bytes(ref, self._tier)
             if progress:
                 progress(done, self._total)
         for ref in self._refs:
             if ref.rows_of is not None:
-                self._weights[ref.name] = self.arena.reserve(int(ref.type), *ref.shape)
+                self._weights[ref.name] = [self.arena.reserve(int(ref.type), *ref.shape)]
 
     def take_rows(self, ref: WeightRef, at: int, rows: Sequence[int]) -> None:
         """Fill rows of a matrix made of another's (`WeightRef.rows_of`) from `at` on."""
         assert ref.rows_of is not None, f"{ref.name} is a tensor of the file"
-        self.arena.take_rows(self._weights[ref.name], at, self._weights[ref.rows_of.name], list(rows))
+        (target,), (source,) = self._weights[ref.name], self._weights[ref.rows_of.name]
+        self.arena.take_rows(target, at, source, list(rows))
 
     def emit(self, program: _native.Program, instruction: Instruction) -> None:
         """Call the program's method with names of tensors replaced by what was loaded."""
         arguments: dict[str, Any] = dict(instruction.arguments)
         if instruction.method == "add_embed":
-            arguments["table"] = self._weights[arguments["table"].name]
+            (arguments["table"],) = self._weights[arguments["table"].name]
         elif instruction.method == "add_linear":
             refs = arguments["weights"]
-            arguments["weights"] = [self._weights[ref.name] for ref in refs]
+            arguments["weights"] = [weight for ref in refs for weight in self._weights[ref.name]]
             biases = zip(arguments["biases"], refs, strict=True)
             arguments["biases"] = [self._bias(bias, ref.shape[0]) for bias, ref in biases]
+        elif instruction.method == "add_experts":
+            refs = arguments.pop("weights")
+            arguments |= {name: self._weights[ref.name] for name, ref in zip(("gate", "up", "down"), refs, strict=True)}
         elif instruction.method == "add_rows":
             arguments["weight"] = [x for ref in arguments["weight"] for x in self.vector(ref).tolist()]
         elif instruction.method == "add_conv":
@@ -100,10 +107,17 @@ class Loaded:
         return values
 
 
-def _source(ref: WeightRef, file: GGUFFile) -> tuple[int, int, int, NDArray[np.uint8], NDArray[np.uint8]]:
-    rows, width = ref.shape
-    raw = weights.kernel_bytes(ref, file.data(ref.name))
-    return int(weights.kernel_type(ref).type), rows, width, raw, file.around(ref.name)
+def _sources(ref: WeightRef, file: GGUFFile) -> Iterator[tuple[int, int, int, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield a matrix, or each of a stack, as `WeightArena.pack_all` takes them."""
+    *stack, rows, width = ref.shape
+    raw = weights.kernel_bytes(ref, file.data(ref.name)).reshape(math.prod(stack), -1)
+    # Pages that may leave memory; of a stack all that lie in one matrix alone.
+    around = file.around(ref.name)
+    for i, matrix in enumerate(raw):
+        begin, end = len(around) * i // len(raw), len(around) * (i + 1) // len(raw)
+        begin, end = (-(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE)
+        pages = around if len(raw) == 1 else around[begin : max(begin, end)]
+        yield int(weights.kernel_type(ref).type), rows, width, matrix, pages
 
 
 def _batches(refs: list[WeightRef]) -> Iterator[list[WeightRef]]:

@@ -8,12 +8,12 @@ from types import MappingProxyType
 from outpace.backends.backend import Limits
 from outpace.backends.cpu.layout import Layout, Sizes
 from outpace.backends.cpu.lowering import Lowering
-from outpace.backends.cpu.verbs import attention, linear, recurrent, rows
+from outpace.backends.cpu.verbs import attention, experts, linear, recurrent, rows
 from outpace.errors import UnsupportedError
 from outpace.graph.plan import Node, Plan
 
 _VERBS: MappingProxyType[str, Callable[[Lowering, int, Node], None]] = MappingProxyType(
-    {**rows.VERBS, **linear.VERBS, **attention.VERBS, **recurrent.VERBS}
+    {**rows.VERBS, **linear.VERBS, **attention.VERBS, **recurrent.VERBS, **experts.VERBS}
 )
 
 

@@ -111,16 +111,29 @@ class Lowering:
         """Reserve bytes for the whole run."""
         return self._space.take(n_bytes)
 
+    def lend(self, rows: int, width: int, *, codes: bool = False) -> Buffer:
+        """Return a buffer that no value has, of floats or of codes, until it is given back."""
+        buffer = Buffer(rows, width, padded(width))
+        if codes:
+            buffer.q = self._space.take(buffer.code_bytes)
+            buffer.scales = self._space.take(buffer.scale_bytes)
+        else:
+            buffer.floats = self._space.take(4 * rows * buffer.stride)
+        return buffer
+
+    def give_back(self, buffer: Buffer) -> None:
+        """Let other values have a buffer's room."""
+        if buffer.floats != NONE and not buffer.is_view:
+            self._space.give(buffer.floats, 4 * buffer.rows * buffer.stride)
+        if buffer.q != NONE:
+            self._space.give(buffer.q, buffer.code_bytes)
+            self._space.give(buffer.scales, buffer.scale_bytes)
+
     def release(self, i: int) -> None:
         """Give back the buffers of values that nobody reads after node i."""
         for value in [v for v in self._buffers if v <= i and v not in self.plan.outputs.values()]:
             if all(reader <= i or reader in self.done for reader in self.values.final_readers(value)):
-                buffer = self._buffers.pop(value)
-                if buffer.floats != NONE and not buffer.is_view:
-                    self._space.give(buffer.floats, 4 * buffer.rows * buffer.stride)
-                if buffer.q != NONE:
-                    self._space.give(buffer.q, buffer.code_bytes)
-                    self._space.give(buffer.scales, buffer.scale_bytes)
+                self.give_back(self._buffers.pop(value))
 
     # What all instructions share.
 
@@ -154,6 +167,8 @@ class Lowering:
         layout.partial = self._space.take(layout.partial_rows * row_bytes)
         strides = [padded(self.values.width(i)) for i, node in enumerate(nodes) if node.verb in ROW_VERBS]
         stretches = [spec.key_dim * DELTA_COLUMNS for spec in layout.state.recurrent]
-        floats = max(QUERIES * (CHUNK + 3 * widest + 4) + widest, *strides, *stretches, 1)
+        # An expert's row of hidden values, a row's shares of all experts.
+        mixtures = [max(node.weights[0].shape[:2]) for node in nodes if node.verb == "experts"]
+        floats = max(QUERIES * (CHUNK + 3 * widest + 4) + widest, *strides, *stretches, *map(padded, mixtures), 1)
         layout.scratch_bytes = padded(4 * floats, ALIGN)
         layout.scratch = self._space.take(layout.threads * layout.scratch_bytes)

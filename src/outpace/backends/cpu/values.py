@@ -84,6 +84,9 @@ class Values:
                 q, floats = q or is_quantised, floats or not is_quantised
                 if node.verb == "linear_add" and self.resolve(node.inputs[1]) == value:
                     floats = True
+            elif node.verb == "experts" and self.resolve(node.inputs[0]) == value:
+                is_quantised = weights.kernel_type(node.weights[0]).is_quantised
+                q, floats = q or is_quantised, floats or not is_quantised
             else:
                 floats = True
         return floats, q

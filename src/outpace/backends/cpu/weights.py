@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +50,15 @@ def kernel_type(ref: WeightRef) -> KernelType:
         return KernelType(ref.type, False)
     if ref.type not in DEQUANTIZABLE:
         raise UnsupportedError("weight type", ref.type.name, sorted(each.name for each in DEQUANTIZABLE))
-    return KernelType(GGMLType.Q8_0 if ref.shape[1] % 32 == 0 else GGMLType.F16, True)
+    return KernelType(GGMLType.Q8_0 if ref.shape[-1] % 32 == 0 else GGMLType.F16, True)
 
 
 def packed_bytes(ref: WeightRef, tier: str) -> int:
-    """Return the bytes a matrix takes in tiles."""
-    rows, width = ref.shape
+    """Return the bytes a matrix takes in tiles, or all matrices of a stack."""
+    *stack, rows, width = ref.shape
     n_bytes = _native.packed_bytes(tier, int(kernel_type(ref).type), rows, width)
     assert n_bytes, f"{ref.name}: no kernel for {ref.type.name} of width {width}"
-    return n_bytes
+    return n_bytes * math.prod(stack)
 
 
 def kernel_bytes(ref: WeightRef, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:

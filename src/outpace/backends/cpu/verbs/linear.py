@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import MappingProxyType
 
 from outpace.backends.cpu import weights
-from outpace.backends.cpu.buffers import NONE
+from outpace.backends.cpu.buffers import NO_CODES, NONE
 from outpace.backends.cpu.lowering import Lowering
 from outpace.backends.cpu.verbs.rows import quantise
 from outpace.graph.plan import Node
@@ -42,9 +42,8 @@ def _linear(lowering: Lowering, i: int, node: Node) -> None:
         [extent for out in outs for extent in out.float_extents()],
         rows=lowering.kind(i),
         x=NONE if quantised else x.floats,
-        q=x.q if quantised else NONE,
-        scales=x.scales if quantised else NONE,
-        in_stride=x.code_stride if quantised else x.stride,
+        x_stride=x.stride,
+        codes=x.codes() if quantised else NO_CODES,
         weights=[nodes[index].weights[0] for index in group],
         outs=[out.floats for out in outs],
         strides=[out.stride for out in outs],

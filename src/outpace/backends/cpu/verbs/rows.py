@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import MappingProxyType
 
-from outpace.backends.cpu.buffers import NONE, NOWHERE, Buffer
+from outpace.backends.cpu.buffers import NOWHERE, Buffer
 from outpace.backends.cpu.lowering import Lowering
 from outpace.backends.cpu.values import ROW_VERBS as _ROW_VERBS
 from outpace.backends.cpu.values import RowVerb
@@ -44,15 +45,18 @@ def _heads(lowering: Lowering, i: int, node: Node) -> None:
 def _part(lowering: Lowering, i: int, node: Node) -> None:
     """Take a part of a row, or of every head of it: by a view where all readers can step over the rest."""
     source = lowering.buffer(node.inputs[0])
-    *_, width = lowering.plan.nodes[node.inputs[0]].shape
-    assert isinstance(width, int)
-    is_grouped = len(node.shape) > 2
-    view = source.part(node.attrs["begin"], lowering.values.width(i), width if is_grouped else 0)
+    width = lowering.values.width(i)
+    if len(node.shape) > 2:
+        *_, group = lowering.plan.nodes[node.inputs[0]].shape
+        assert isinstance(group, int)
+        view = source.part(node.attrs["begin"], width, source.width // group, group)
+    else:
+        view = source.part(node.attrs["begin"], width)
     if lowering.values.is_view(i):
         lowering.view(i, view)
     else:
         floats, q = lowering.values.needs(i)
-        _emit(lowering, i, RowVerb.COPY, (view,), lowering.new(i, floats=floats or not q, q=q), _groups(node, (view,)))
+        _emit(lowering, i, RowVerb.COPY, (view,), lowering.new(i, floats=floats or not q, q=q), view.groups)
 
 
 def _concat(lowering: Lowering, i: int, node: Node) -> None:
@@ -76,7 +80,7 @@ def _row_verb(lowering: Lowering, i: int, node: Node) -> None:
     # Without a float result only the codes are kept; the kernel works in the thread's scratch.
     _emit(
         lowering, i, verb, inputs, lowering.new(i, floats=floats, q=q),
-        _groups(node, inputs, verb in _NORMS), node.attrs.get("eps", 0.0), node.attrs.get("factor", 1.0),
+        _groups(node, verb, inputs), node.attrs.get("eps", 0.0), node.attrs.get("factor", 1.0),
         node.weights,
     )  # fmt: skip
 
@@ -88,15 +92,13 @@ def quantise(lowering: Lowering, value: int) -> None:
     _emit(lowering, value, RowVerb.COPY, (buffer,), buffer, 1)
 
 
-def _groups(node: Node, inputs: tuple[Buffer, ...], is_needed: bool = False) -> int:
+def _groups(node: Node, verb: RowVerb, inputs: tuple[Buffer, ...]) -> int:
     """Return into how many parts a row is cut that are worked on alone."""
-    if not is_needed and not any(buffer.group_stride for buffer in inputs):
-        return 1
-    n = 1
-    for size in node.shape[1:-1]:
-        assert isinstance(size, int)
-        n *= size
-    return n
+    groups = {buffer.groups for buffer in inputs} - {1}
+    if verb in _NORMS:
+        groups.add(math.prod(n for n in node.shape[1:-1] if isinstance(n, int)))
+    assert len(groups) <= 1, f"{node}: operands lie in different groups"
+    return max(groups, default=1)
 
 
 def _emit(
@@ -126,9 +128,7 @@ def _emit(
         weight=weights,
         out=out.floats,
         out_stride=out.stride,
-        q=out.q,
-        scales=out.scales,
-        q_stride=out.code_stride if out.q != NONE else 0,
+        codes=out.codes(),
     )
 
 
