@@ -9,6 +9,9 @@ namespace {
 
 constexpr int kPage = 64, kChunk = 256;
 constexpr int kRowsPerUnit = 16;  // query rows of one attention unit in prefill
+constexpr int kHeadsPerUnit = 8;  // heads that one unit turns
+
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 int chunks_to(int position) { return position / kChunk + 1; }
 
@@ -41,10 +44,14 @@ void Program::rope_head(const RopeOp& op, int row, int head) const {
     kernels_.rope_head(floats(op.x) + at, op.head_dim, rope, op.factor, floats(op.out) + at);
 }
 
-int Program::units(const RopeOp& op) const { return count(op.rows) * op.n_heads; }
+int Program::units(const RopeOp& op) const { return count(op.rows) * ceil_div(op.n_heads, kHeadsPerUnit); }
 
 void Program::run_op(const RopeOp& op, int begin, int end, int) {
-    for (int unit = begin; unit < end; ++unit) rope_head(op, unit / op.n_heads, unit % op.n_heads);
+    const int pieces = ceil_div(op.n_heads, kHeadsPerUnit);
+    for (int unit = begin; unit < end; ++unit) {
+        const int first = unit % pieces * kHeadsPerUnit, last = std::min(first + kHeadsPerUnit, op.n_heads);
+        for (int head = first; head < last; ++head) rope_head(op, unit / pieces, head);
+    }
 }
 
 int Program::units(const KVWriteOp& op) const { return count(Rows::kAll) * op.k.n_heads; }
