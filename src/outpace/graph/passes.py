@@ -21,24 +21,19 @@ ORDER = (WANTED, EXPORTED, TOKENS)
 PICKS = MappingProxyType({"wanted": WANTED, "exported": EXPORTED})
 
 
-def hoist_wanted(plan: Plan, *, queries: bool = True) -> Plan:
+def hoist_wanted(plan: Plan) -> Plan:
     """Compute each value only for the rows that are read: wanted and exported ones are picked as early as can be.
 
     Stateful verbs take in every row. An attention reads keys and values of all rows but queries only of those whose
     result is read, so in a program's last layer little more than its keys and values is computed for the other rows.
-
-    Args:
-        plan: Any plan.
-        queries: Whether attention may have fewer queries than keys.
     """
-    fewer = ROW_WISE | {"attention"} if queries else ROW_WISE
-    read = _rows_read(plan, fewer)
+    read = _rows_read(plan)
     nodes: list[Node] = []
     found: dict[tuple[int, str], int] = {}  # (value of `plan`, its rows) -> value of the new plan
 
     def rows_of(value: int, rows: str) -> int:
         if (value, rows) not in found:
-            source = found[value, _computed(plan.nodes[value], read[value], fewer)]
+            source = found[value, _computed(plan.nodes[value], read[value])]
             verb = next(verb for verb, kind in PICKS.items() if kind == rows)
             nodes.append(Node(verb, (source,), (), (rows, *nodes[source].shape[1:])))
             found[value, rows] = len(nodes) - 1
@@ -48,7 +43,7 @@ def hoist_wanted(plan: Plan, *, queries: bool = True) -> Plan:
         if node.verb in PICKS:
             found[i, PICKS[node.verb]] = rows_of(node.inputs[0], PICKS[node.verb])
             continue
-        rows = _computed(node, read[i], fewer)
+        rows = _computed(node, read[i])
         inputs = tuple(rows_of(v, need) for v, need in zip(node.inputs, _inputs_read(node, rows), strict=True))
         nodes.append(Node(node.verb, inputs, node.weights, (rows, *node.shape[1:]), node.attrs))
         found[i, rows] = len(nodes) - 1
@@ -56,7 +51,7 @@ def hoist_wanted(plan: Plan, *, queries: bool = True) -> Plan:
     return Plan(plan.program, tuple(nodes), MappingProxyType(outputs))
 
 
-def _rows_read(plan: Plan, fewer: frozenset[str]) -> list[str]:
+def _rows_read(plan: Plan) -> list[str]:
     """Return, for each value, the rows of it that somebody reads."""
     read: list[str | None] = [None] * len(plan.nodes)
     for i in plan.outputs.values():
@@ -64,14 +59,14 @@ def _rows_read(plan: Plan, fewer: frozenset[str]) -> list[str]:
     for i in reversed(range(len(plan.nodes))):
         node = plan.nodes[i]
         read[i] = own = read[i] or str(node.shape[0])
-        for value, rows in zip(node.inputs, _inputs_read(node, _computed(node, own, fewer)), strict=True):
+        for value, rows in zip(node.inputs, _inputs_read(node, _computed(node, own)), strict=True):
             read[value] = max(read[value] or WANTED, rows, key=ORDER.index)
     return [rows or TOKENS for rows in read]
 
 
-def _computed(node: Node, read: str, fewer: frozenset[str]) -> str:
+def _computed(node: Node, read: str) -> str:
     """Return the rows a node computes when `read` are read of it."""
-    return read if node.verb in fewer else str(node.shape[0])
+    return read if node.verb in ROW_WISE or node.verb == "attention" else str(node.shape[0])
 
 
 def _inputs_read(node: Node, rows: str) -> list[str]:
@@ -118,4 +113,4 @@ def trim_head(plan: Plan, n: int) -> Plan:
 
 def optimise(plan: Plan) -> Plan:
     """Apply every pass."""
-    return hoist_wanted(fuse(plan), queries=any(node.verb in ("exported", "hidden", "conv") for node in plan.nodes))
+    return hoist_wanted(fuse(plan))
