@@ -25,7 +25,7 @@ struct RecurrentShape {
 
 struct StateSpec {
     int n_pages;
-    int kv_type;  // kF16 or kQ8_0
+    int kv_type;  // kF16, kQ8_0 or kQ4_0
     std::vector<KVShape> kv;
     std::vector<RecurrentShape> recurrent;
     int n_slots, max_draft;

@@ -66,6 +66,28 @@ def test_bench_decode(outpace, files, monkeypatch) -> None:
     assert set(found["drafters"]) == {"none", "suffix+mtp"} and found["identical"]
 
 
+def test_a_head_is_no_model(outpace, files) -> None:
+    for command in (("run", "-p", "a"), ("chat",), ("inspect",), ("bench", "width"), ("bench", "decode")):
+        at = 2 if command[0] == "bench" else 1
+        found, _, err = outpace(*command[:at], files["only"], *command[at:])
+        said = "holds a multi-token-prediction head alone: give the model that it is for, and this file beside it with"
+        assert (found, err) == (3, f"outpace: {files['only']}: {said} --draft-model (-md)\n")
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+def test_of_other_architectures_a_layer_that_drafts_is_left_out_by_convert(outpace, tmp_path, arch) -> None:
+    from tests.support.tiny import arrays, metadata, shapes, write
+
+    keys = metadata(arch, n_layers=3) | {f"{arch}.nextn_predict_layers": 1}
+    path, out = write(tmp_path / "a.gguf", keys, arrays(shapes(arch, n_layers=3))), tmp_path / "b.gguf"
+    for command in ("run", "inspect"):
+        code, _, err = outpace(command, path)
+        said = f"a multi-token-prediction layer of the architecture '{arch}' is not supported (supported: files without"
+        assert code == 4 and err == f"outpace: {said} one, as `outpace convert MODEL NEW --mtp none` writes them)\n"
+    assert outpace("convert", path, out, "--mtp", "none")[0] == 0
+    assert _json(outpace, "inspect", out, "--json")["mtp_layers"] == 0
+
+
 def test_a_head_that_does_not_fit_is_refused(outpace, files, tiny) -> None:
     for command in (("run", "-p", "a"), ("chat",), ("inspect",), ("bench", "decode")):
         at = 2 if command[0] == "bench" else 1

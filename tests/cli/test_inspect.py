@@ -109,6 +109,22 @@ def test_what_a_head_adds_is_told(outpace, hybrid, monkeypatch) -> None:
         assert said in out
 
 
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_why_there_are_so_many_states_is_told(outpace, hybrid, parallel, monkeypatch) -> None:
+    monkeypatch.setattr("outpace.cli.inspect.most_memory", lambda: 64 << 20)  # else it grows from call to call
+    said = f"{parallel} to run, {2 * parallel + 2} to keep for prompts that begin like earlier ones"
+    _, out = _json(outpace, hybrid, "-np", parallel)
+    assert f"states         {3 * parallel + 2}: {said}\n" in out
+    needed, _ = _json(outpace, hybrid, "-np", parallel, "-c", 256)
+    short = needed["memory"]["total_bytes"] - needed["memory"]["state_bytes"] // 4
+    _, out = _json(outpace, hybrid, "-np", parallel, "-c", 256, "--memory", short)
+    assert "memory is short: " in out and f"{parallel} to run, " in out and said not in out
+
+
+def test_a_model_without_states_has_no_word_about_them(outpace, tiny) -> None:
+    assert "states" not in _json(outpace, tiny)[1]
+
+
 def test_contexts_and_types_are_told_as_a_run_would_be(outpace, hybrid) -> None:
     found, out = _json(outpace, hybrid, "-np", 2)
     assert list(found["contexts"]) == ["4096", "16384", "65536", "131072", "262144", "300000"]

@@ -113,6 +113,8 @@ def _facts(report: Report) -> dict[str, str]:
         "MTP layers": str(report.mtp_layers or "none"),
         "drafting": f"{settings.drafter}: {settings.reasons['drafter']}",
     }
+    if "n_slots" in settings.reasons:
+        facts["states"] = f"{settings.limits.n_slots}: {settings.reasons['n_slots']}"
     if report.unused:
         more = f" and {len(report.unused) - 4} more" if len(report.unused) > 4 else ""
         facts["not used"] = f"{len(report.unused)} tensors: {', '.join(report.unused[:4])}{more}"

@@ -58,6 +58,11 @@ def join(trunk: GGUFFile, head: GGUFFile) -> GGUFFile:
     return trunk.joined(head, _metadata(trunk, head, arch, n_layers), f"blk.{n_layers}.")
 
 
+def has_trunk(file: GGUFFile, n_layers: int) -> bool:
+    """Return whether a file has a tensor of one of the first `n_layers` layers: whether it is more than a head."""
+    return any(_layer(name) in range(n_layers) for name in file.tensors)
+
+
 def _check_head(head: GGUFFile) -> tuple[str, int]:
     """Return the architecture of a head and the layers of the trunk it is for; refuse what is a model of its own."""
     metadata = head.metadata
@@ -66,7 +71,7 @@ def _check_head(head: GGUFFile) -> tuple[str, int]:
     if not 0 <= n_mtp < n_all:
         _fail(head, f"{arch}.nextn_predict_layers", f"is {n_mtp} with a block_count of {n_all}")
     n_layers = n_all - n_mtp
-    if any(_layer(name) in range(n_layers) for name in head.tensors):
+    if has_trunk(head, n_layers):
         raise UnsupportedError("drafting with the whole model", str(head.path), (f"a head alone, as {_HOW} writes it",))
     if n_mtp != 1:
         raise UnsupportedError(

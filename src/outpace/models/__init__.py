@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
+from outpace.gguf.join import has_trunk
 from outpace.gguf.weights import Weights
 from outpace.graph.passes import optimise
 from outpace.graph.plan import Plan
@@ -58,7 +59,7 @@ def load_plan(file: GGUFFile) -> Model:
     """Read the numbers of the model in `file` and trace its programs, touching no tensor bytes.
 
     Raises:
-        ModelFileError: A key or tensor is missing or not what the architecture needs.
+        ModelFileError: A key or tensor is missing or not what the architecture needs, or the file is a head alone.
         UnsupportedError: No such architecture, or a variant of it that is not implemented.
     """
     definition = find(file.metadata.str("general.architecture"))
@@ -66,6 +67,9 @@ def load_plan(file: GGUFFile) -> Model:
         config = definition.config.from_metadata(file.metadata)
     except ConfigError as error:
         raise ModelFileError(file.path, str(error), "metadata") from error
+    if config.n_mtp and not has_trunk(file, config.n_layers):
+        problem = "holds a multi-token-prediction head alone: give the model that it is for, and this file beside it"
+        raise ModelFileError(file.path, f"{problem} with --draft-model (-md)")
     weights = Weights(file)
     traced = trace("trunk", lambda ops: definition.trunk(ops, weights, config))
     draft = None

@@ -80,9 +80,9 @@ def _refuse_variants(metadata: Metadata, arch: str) -> None:
     n_experts = metadata.int(f"{arch}.expert_count", 0)
     if n_experts:
         raise UnsupportedError(f"{arch} with", f"{n_experts} experts", ("one dense feed-forward network a layer",))
-    n_mtp = metadata.int(f"{arch}.nextn_predict_layers", 0)
-    if n_mtp:
-        raise UnsupportedError(f"{arch} with", f"{n_mtp} multi-token-prediction layers", ("files without them",))
+    if metadata.int(f"{arch}.nextn_predict_layers", 0):
+        without = "files without one, as `outpace convert MODEL NEW --mtp none` writes them"
+        raise UnsupportedError("a multi-token-prediction layer of the architecture", arch, (without,))
     window = metadata.int(f"{arch}.attention.sliding_window", 0)
     n_ctx_train = metadata.int(f"{arch}.context_length", 0)
     if 0 < window < n_ctx_train:
