@@ -80,8 +80,8 @@ def test_of_other_architectures_a_layer_that_drafts_is_left_out_by_convert(outpa
 
     keys = metadata(arch, n_layers=3) | {f"{arch}.nextn_predict_layers": 1}
     path, out = write(tmp_path / "a.gguf", keys, arrays(shapes(arch, n_layers=3))), tmp_path / "b.gguf"
-    for command in ("run", "inspect"):
-        code, _, err = outpace(command, path)
+    for command, *more in (("run", "-p", "a"), ("inspect",)):
+        code, _, err = outpace(command, path, *more)
         said = f"a multi-token-prediction layer of the architecture '{arch}' is not supported (supported: files without"
         assert code == 4 and err == f"outpace: {said} one, as `outpace convert MODEL NEW --mtp none` writes them)\n"
     assert outpace("convert", path, out, "--mtp", "none")[0] == 0
