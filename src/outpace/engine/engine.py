@@ -6,24 +6,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from outpace.engine.memory import Memory
-from outpace.engine.runner import Runner, n_exported
+from outpace.engine.proposer import Proposer
+from outpace.engine.runner import Runner
 from outpace.engine.scheduler import Scheduler, Turn
 from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
 from outpace.engine.snapshots import Snapshots
-from outpace.graph.step import PAGE, StepResult
 from outpace.speculate.drafter import NOTHING, Draft, draft_of
-from outpace.speculate.mtp import MOST_ALONG, Ask, Head
+from outpace.speculate.mtp import Head
 from outpace.speculate.policy import Policy
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Executable
-
-
-# Said once, to whoever is served then.
-DROPPED = (
-    "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
-    "it may belong to another model or have been damaged when the file was made"
-)
 
 
 class Engine:
@@ -66,13 +59,7 @@ class Engine:
         self.scheduler = Scheduler(self.memory, self.max_rows, max_running, self._resume)
         self.runner = Runner(executable, exports=head is not None)
         self.policy = policy
-        self.head = head
-        self._has_said_so = False
-
-    @property
-    def _head_s(self) -> float:
-        """Seconds that drafting has taken of this step."""
-        return 0.0 if self.head is None else self.head.seconds
+        self.proposer = None if head is None else Proposer(head, self.memory)
 
     @property
     def has_work(self) -> bool:
@@ -103,8 +90,8 @@ class Engine:
             guesses = draft.tokens
             kept = sequence.accept(guesses, result, row) if is_wanted else None
             n = self._write(feed, kept, now)
-            if self.head is not None:
-                shown += self._show(self.head, feed, result, shown, n)
+            if self.proposer is not None:
+                shown += self.proposer.show(feed, result, shown, n)
             sequence.n_pending = n - len(known)
             self.memory.commit(sequence, n)
             if self.snapshots is not None and self.snapshots.is_due(sequence):
@@ -118,7 +105,8 @@ class Engine:
             row += is_wanted + len(guesses)
         if row == first:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt.
-            self.policy.timed(row, row - len(feeds), now - began - self._head_s)
+            drafting_s = 0.0 if self.proposer is None else self.proposer.seconds
+            self.policy.timed(row, row - len(feeds), now - began - drafting_s)
         return feeds
 
     def _propose(self, turns: list[Turn]) -> list[Feed]:
@@ -142,32 +130,9 @@ class Engine:
                 draft = sequence.drafter.propose(tokens, most if most < self.policy.n_max else self.policy.n_max)
                 has_drafts = has_drafts or draft is not NOTHING
             feeds.append((sequence, known, draft, is_last))
-        if self.head is not None:
-            has_drafts = self._ahead(self.head, feeds, n_rows, room) or has_drafts
+        if self.proposer is not None:
+            has_drafts = self.proposer.propose(feeds, self.policy, n_rows, room) or has_drafts
         return self._cut(feeds, n_rows, room) if has_drafts else feeds
-
-    def _ahead(self, head: Head, feeds: list[Feed], n_rows: int, room: int) -> bool:
-        """Let the head draft where that promises more; return whether it did."""
-        head.seconds = 0.0
-        decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
-        if self.policy.has_dropped_head and not self._has_said_so and decoding:
-            self._has_said_so = True
-            feeds[decoding[0]][0].notes += (DROPPED,)
-        is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
-        if not any(is_ready):
-            return False
-        depths = self.policy.ahead([feeds[i][2] for i in decoding], is_ready, n_rows, room)
-        asks: list[tuple[int, Ask]] = []
-        for i, depth in zip(decoding, depths, strict=True):
-            sequence = feeds[i][0]
-            n = self._fits(sequence, min(depth, sequence.most_tokens - len(sequence.tokens) - 1))
-            if n > 0 and sequence.head is not None:
-                asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
-        if asks:
-            drafts = head.draft([ask for _, ask in asks], self.policy.goes_on, self.policy.drafted)
-            for (i, _), draft in zip(asks, drafts, strict=True):
-                feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
-        return bool(asks)
 
     def _cut(self, feeds: list[Feed], n_rows: int, room: int) -> list[Feed]:
         """Return the feeds with as much of each draft as is worth its time, and as there is memory for."""
@@ -184,7 +149,7 @@ class Engine:
 
     def _fitting(self, sequence: Sequence, draft: Draft, n: int) -> Draft:
         """Return the first n guesses, or as many as there is memory for without taking anyone's."""
-        n = self._fits(sequence, n)
+        n = self.memory.fit(sequence, n)
         if n == len(draft.tokens):
             return draft
         if n > 0:
@@ -193,14 +158,6 @@ class Engine:
             # What is not worth a row can be learned from all the same: the token that comes tells.
             sequence.unchecked = draft_of((draft.tokens[:1], draft.confidence[:1], draft.source))
         return NOTHING
-
-    def _fits(self, sequence: Sequence, n: int) -> int:
-        """Make room for n guesses, or as many as there is memory for; return how many."""
-        length = len(sequence.tokens)
-        if n > 0 and length + n > sequence.n_pages * PAGE:
-            n = min(n, (sequence.n_pages + self.memory.n_available) * PAGE - length)
-            self.memory.grow(sequence, length + n)
-        return n
 
     def _write(self, feed: Feed, kept: tuple[int, int] | None, now: float) -> int:
         """Append the tokens that were chosen, up to the one that ends the text; return how many rows stay."""
@@ -238,37 +195,16 @@ class Engine:
             self._end(sequence, "length", now)
         return n
 
-    def _show(self, head: Head, feed: Feed, result: StepResult, at: int, n: int) -> int:
-        """Show the head the hidden states of the first n rows; return how many rows the step exported of this feed."""
-        sequence, known, draft, is_wanted = feed
-        n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
-        exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
-        if state is None or result.hidden is None:
-            return exported
-        # What is wanted may be exported before it is of use.
-        skipped = max(n_rows - exported, state.hidden_from - n_cached)
-        if skipped < n:
-            begin = at + skipped - (n_rows - exported)
-            state.learn(n_cached + skipped, result.hidden[begin : begin + n - skipped])
-            if len(known) > MOST_ALONG:
-                head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
-        return exported
-
     def _keep(self, snapshots: Snapshots, sequence: Sequence) -> None:
         """Keep the state of a sequence at its last page border, and what the head knows there."""
-        state, border, hidden = sequence.head, sequence.n_full * PAGE, None
-        if self.head is not None and state is not None and state.first <= border <= state.n_seen:
-            self.head.catch_up(state, sequence.tokens, sequence.pages, border)
-            self.memory.headed(sequence, state.first)
-            hidden = state.before(border)
-        snapshots.keep(sequence, hidden)
+        snapshots.keep(sequence, None if self.proposer is None else self.proposer.reach(sequence))
 
     def _resume(self, sequence: Sequence) -> None:
         """Let a sequence that was given pages go on from the state at their end."""
         if self.snapshots is not None:
             hidden = self.snapshots.resume(sequence)
-            if sequence.head is not None:
-                sequence.head.resume(self.memory.head_from(sequence), sequence.n_cached, hidden)
+            if self.proposer is not None:
+                self.proposer.resume(sequence, hidden)
 
     def _observe(self, sequence: Sequence) -> None:
         """Show the drafter what was committed, each token once (a recomputed one is no news)."""

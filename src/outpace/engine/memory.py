@@ -70,6 +70,14 @@ class Memory:
         sequence.n_pages = needed
         return True
 
+    def fit(self, sequence: Sequence, n: int) -> int:
+        """Give a sequence the pages for n guesses after its tokens, or for as many as there are; return how many."""
+        length = len(sequence.tokens)
+        if n > 0 and length + n > sequence.n_pages * PAGE:
+            n = min(n, (sequence.n_pages + self.n_available) * PAGE - length)
+            self.grow(sequence, length + n)
+        return n
+
     def share(self, sequence: Sequence) -> bool:
         """Give a sequence the pages that already hold the text it would compute next; return whether there were any.
 

@@ -1,0 +1,108 @@
+"""The model's own head at work in the engine: when it guesses for whom, and what it is shown for that."""
+
+from __future__ import annotations
+
+from outpace.engine.memory import Memory
+from outpace.engine.runner import n_exported
+from outpace.engine.sequence import Feed, Sequence
+from outpace.graph.step import PAGE, Hidden, StepResult
+from outpace.speculate.mtp import MOST_ALONG, Ask, Head
+from outpace.speculate.policy import Policy
+
+# Said once, to whoever is served then.
+DROPPED = (
+    "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
+    "it may belong to another model or have been damaged when the file was made"
+)
+
+
+class Proposer:
+    """Runs the head for the sequences of a step together, and keeps what it knows of each in step with the trunk.
+
+    State: the head's cache, and the `head` of every sequence that has one.
+    """
+
+    def __init__(self, head: Head, memory: Memory) -> None:
+        self._head, self._memory = head, memory
+        self._has_said_so = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that drafting has taken of this step."""
+        return self._head.seconds
+
+    def propose(self, feeds: list[Feed], policy: Policy, n_rows: int, room: int) -> bool:
+        """Put the head's drafts into feeds where the policy expects more of them; return whether there are any.
+
+        Args:
+            feeds: Those of a step, with the drafts of others.
+            policy: Decides who drafts how much.
+            n_rows: Rows of the step without any draft.
+            room: Most rows that may be added.
+        """
+        self._head.seconds = 0.0
+        decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
+        if policy.has_dropped_head and not self._has_said_so and decoding:
+            self._has_said_so = True
+            feeds[decoding[0]][0].notes += (DROPPED,)
+        is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
+        if not any(is_ready):
+            return False
+        depths = policy.ahead([feeds[i][2] for i in decoding], is_ready, n_rows, room)
+        asks: list[tuple[int, Ask]] = []
+        for i, depth in zip(decoding, depths, strict=True):
+            sequence = feeds[i][0]
+            n = self._memory.fit(sequence, min(depth, sequence.most_tokens - len(sequence.tokens) - 1))
+            if n > 0 and sequence.head is not None:
+                asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
+        if asks:
+            drafts = self._head.draft([ask for _, ask in asks], policy.goes_on, policy.drafted)
+            for (i, _), draft in zip(asks, drafts, strict=True):
+                feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
+        return bool(asks)
+
+    def show(self, feed: Feed, result: StepResult, at: int, n: int) -> int:
+        """Show the head the hidden states of the first n rows of a feed; return how many rows its step exported of it.
+
+        Args:
+            feed: Whose `n_cached` is still that of before the step.
+            result: The step's.
+            at: Exported rows of the step before this feed's.
+            n: Rows that stay.
+        """
+        sequence, known, draft, is_wanted = feed
+        n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
+        exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
+        if state is None or result.hidden is None:
+            return exported
+        # What is wanted may be exported before it is of use.
+        skipped = max(n_rows - exported, state.hidden_from - n_cached)
+        if skipped < n:
+            begin = at + skipped - (n_rows - exported)
+            state.learn(n_cached + skipped, result.hidden[begin : begin + n - skipped])
+            if len(known) > MOST_ALONG:
+                self._head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
+        return exported
+
+    def reach(self, sequence: Sequence) -> Hidden | None:
+        """Make what the head knows of a sequence good up to its last page border, for whoever goes on from there.
+
+        Returns:
+            The trunk's hidden state of the position before the border [D], where the head was shown it.
+        """
+        state, border = sequence.head, sequence.n_full * PAGE
+        if state is None or not state.first <= border <= state.n_seen:
+            return None
+        self._head.catch_up(state, sequence.tokens, sequence.pages, border)
+        self._memory.headed(sequence, state.first)
+        return state.before(border)
+
+    def resume(self, sequence: Sequence, hidden: Hidden | None) -> None:
+        """Let the head go on where a sequence was given pages that another has filled.
+
+        Args:
+            sequence: Whose.
+            hidden: What `reach` returned to the other.
+        """
+        if sequence.head is not None:
+            sequence.head.resume(self._memory.head_from(sequence), sequence.n_cached, hidden)
