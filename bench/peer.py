@@ -152,14 +152,18 @@ class Peer:
             raise SystemExit(f"{program} ended with {run.returncode}\n{run.stderr[-2000:]}")
         return run
 
-    def _once(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def environment(self) -> dict[str, str]:
+        """Return the environment that its programs are to be run in."""
         environment = dict(os.environ)
         libraries = [str(self.folder), environment.get("LD_LIBRARY_PATH", "")]
         environment["LD_LIBRARY_PATH"] = ":".join(each for each in libraries if each)
         if self.is_amx_refused:
             environment["LD_PRELOAD"] = str(_shim())
+        return environment
+
+    def _once(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, check=False, env=self.environment(), stdin=subprocess.DEVNULL
         )
 
 

@@ -84,10 +84,15 @@ class Runner:
     """Runs cells and remembers what they wrote, in a file if there is one.
 
     State: the model of the last cell; tokens by cell and prompt.
+
+    Attributes:
+        n_run: Cells that were run.
+        drafts: Tokens drafted and accepted in them, by drafter.
     """
 
     def __init__(self, path: Path, prompts: Sequence[Prompt], n_tokens: int, memory: Path | None = None) -> None:
         self._path, self._prompts, self._n_tokens, self._memory = path, prompts, n_tokens, memory
+        self.drafts: dict[str, tuple[int, int]] = {}
         self._llm: LLM | None = None
         self._loaded: tuple[Any, ...] = ()
         self._known: dict[tuple[Cell, str], list[int]] = {}
@@ -126,6 +131,10 @@ class Runner:
                 texts, max_tokens=self._n_tokens, ignore_eos=True, temperature=cell.temperature, seed=SEED
             )
             found += [result.tokens for result in results]
+            n_drafted, n_accepted = self.drafts.get(cell.drafter, (0, 0))
+            n_drafted += sum(result.speculation.drafted for result in results)
+            n_accepted += sum(result.speculation.accepted for result in results)
+            self.drafts[cell.drafter] = n_drafted, n_accepted
         return found[: len(prompts)]
 
     def _model(self, cell: Cell) -> LLM:
