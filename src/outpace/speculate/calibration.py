@@ -7,7 +7,7 @@ from collections.abc import Sequence
 # Classes of confidence: tenths.
 CLASSES = 10
 
-# A drafter's own confidence counts as this many observations of its class; later evidence fades after `MEMORY`.
+# What is expected of a class counts as this many observations of it; later evidence fades after `MEMORY`.
 TRUST, MEMORY = 6.0, 64.0
 
 # A token less likely than this to be kept is worth no row on any machine; no deeper one is looked at.
@@ -18,11 +18,16 @@ SUREST = 0.999
 
 
 class Calibration:
-    """What a drafter's confidence has turned out to mean: hits by class of confidence."""
+    """What a drafter's confidence has turned out to mean: hits by class of confidence.
+
+    Of a class that was seen little the drafter's own confidence is believed, less what it was off over all classes.
+    """
 
     def __init__(self) -> None:
-        self._hits = [(i + 0.5) / CLASSES * TRUST for i in range(CLASSES)]
-        self._tries = [TRUST] * CLASSES
+        self._hits = [0.0] * CLASSES
+        self._tries = [0.0] * CLASSES
+        # By how much more guesses were right than they were said to be, and of how many.
+        self._surplus = self._n = 0.0
         # How far the members of a class are off; within it they keep their order. Certainty belongs to the last class.
         self._shifts = [0.0] * (CLASSES + 1)
 
@@ -40,23 +45,41 @@ class Calibration:
             chance = each + shifts[int(each * CLASSES)]
             if chance > SUREST:
                 chance = SUREST
+            elif chance < 0.0:
+                chance = 0.0
             if chance < p_min or len(found) == n_max or worth < HOPELESS:
                 break
-            worth *= chance if chance > 0.0 else 0.0
+            worth *= chance
             found.append(worth)
         return found
 
     def observe(self, confidence: Sequence[float], n_verified: int, n_kept: int) -> None:
         """Learn from a draft; its tokens up to the first wrong one were put to the test, those after it were not."""
-        hits, tries, shifts = self._hits, self._tries, self._shifts
+        hits, tries = self._hits, self._tries
         n = 0
         while n < n_verified and n <= n_kept:
-            i = int(confidence[n] * CLASSES)
+            said, is_right = confidence[n], n < n_kept
+            i = int(said * CLASSES)
             if i == CLASSES:
                 i -= 1
             fade = 1.0 if tries[i] < MEMORY else 1.0 - 1.0 / MEMORY
             tries[i] = tries[i] * fade + 1.0
-            hits[i] = hits[i] * fade + (n < n_kept)
-            shifts[i] = hits[i] / tries[i] - (i + 0.5) / CLASSES
+            hits[i] = hits[i] * fade + is_right
+            fade = 1.0 if self._n < MEMORY else 1.0 - 1.0 / MEMORY
+            self._n = self._n * fade + 1.0
+            self._surplus = self._surplus * fade + is_right - said
             n += 1
+        self._settle()
+
+    def _settle(self) -> None:
+        """Rebuild the shifts from what was seen."""
+        overall, shifts = self._surplus / (self._n + TRUST), self._shifts
+        for i, hits in enumerate(self._hits):
+            middle = (i + 0.5) / CLASSES
+            expected = middle + overall
+            if expected > SUREST:
+                expected = SUREST
+            elif expected < 0.0:
+                expected = 0.0
+            shifts[i] = (hits + TRUST * expected) / (self._tries[i] + TRUST) - middle
         shifts[CLASSES] = shifts[CLASSES - 1]

@@ -15,9 +15,9 @@ BETWEEN = [
     for width in range(low + 1, high + 1)
 ]
 
-# A plain step moves the factor by this share of what it tells; one with drafts moves its ratio by half of it at first
-# and, the more often it was seen, by less, but no less than this.
-FACTOR_RATE, RATIO_RATE = 0.2, 0.05
+# A plain step moves the factor by this share of what it tells, by more as the first after steps with drafts. One
+# with drafts moves its ratio by half of it at first and, as it is seen more often, by less, down to the last number.
+FACTOR_RATE, RARE_RATE, RATIO_RATE = 0.2, 0.35, 0.05
 
 # A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
 MOST_SURPRISE = 1.5
@@ -47,6 +47,7 @@ class StepCosts:
                     # Not measured: go on from the width below as a guess would.
                     self._ratios[i] = self._ratios[i - 1] + UNKNOWN_SLOPE * (width - WIDTHS[i - 1])
         self._n_seen = [1] * len(WIDTHS)
+        self._is_rare = False
         self._table: list[float] = []
         self._smooth()
 
@@ -76,8 +77,10 @@ class StepCosts:
         elif surprise < 1 / MOST_SURPRISE:
             surprise = 1 / MOST_SURPRISE
         if is_plain:
-            self._factor *= 1.0 + FACTOR_RATE * (surprise - 1.0)
+            self._factor *= 1.0 + (RARE_RATE if self._is_rare else FACTOR_RATE) * (surprise - 1.0)
+            self._is_rare = False
             return
+        self._is_rare = True
         i, j, _ = BETWEEN[width - 1]
         self._move(j, surprise)
         if 0 < i < j:

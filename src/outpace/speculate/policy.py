@@ -16,10 +16,11 @@ PROBE_SHARE = 0.01
 # The purse takes no more once it holds this many plain steps.
 MOST_IN_PURSE = 2.0
 
-# After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told.
-MOST_WITHOUT_PLAIN = 48
+# After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told. At first soon,
+# for little is known; then twice as many each time, up to the second number.
+FIRST_WITHOUT_PLAIN, MOST_WITHOUT_PLAIN = 8, 64
 
-# One in so many plain steps is learned from: they are alike, and a step leaves Python's memory cold.
+# Of plain steps in a row, one in so many is learned from: they are alike, and a step leaves Python's memory cold.
 PLAIN_TAKEN = 4
 
 # A gain smaller than this is not worth the risk of a wrong estimate.
@@ -144,6 +145,7 @@ class AutoDepth:
         self._round = (1, 1, 1)
         self._purse = 0.0
         self._n_without_plain = self._n_plain = 0
+        self._most_without_plain = FIRST_WITHOUT_PLAIN
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
         """Return the depths with the best expected rate."""
@@ -177,7 +179,7 @@ class AutoDepth:
 
     @property
     def _must_be_plain(self) -> bool:
-        return self._n_without_plain >= MOST_WITHOUT_PLAIN
+        return self._n_without_plain >= self._most_without_plain
 
     def _settle_costs(self) -> None:
         """Have the costs measured, if they were not and can be now."""
@@ -291,14 +293,18 @@ class AutoDepth:
             self._has_measured = False
             return
         n = 1
-        if n_drafted == 0:
-            self._n_without_plain = 0
+        if n_drafted:
+            self._n_without_plain += 1
+        elif self._n_without_plain:
+            # The first after drafts: what the next drafts are compared with.
+            if self._must_be_plain:
+                self._most_without_plain = min(2 * self._most_without_plain, MOST_WITHOUT_PLAIN)
+            self._n_without_plain = self._n_plain = 0
+        else:
             self._n_plain += 1
             if self._n_plain % PLAIN_TAKEN:
                 return
             n = PLAIN_TAKEN
-        else:
-            self._n_without_plain += 1
         self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
         if self._purse < MOST_IN_PURSE:
             self._purse += n * PROBE_SHARE * self.costs.ratio(n_rows)

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from outpace.speculate import AutoDepth, Draft, FixedDepth, StepCosts
+from outpace.speculate.calibration import Calibration
 
 CHEAP = {1: 1.0, 2: 1.03, 4: 1.1, 8: 1.6, 16: 3.0}
 DEAR = {1: 1.0, 2: 1.65, 4: 2.5, 8: 4.0, 16: 7.2}
@@ -54,6 +55,18 @@ def test_wrong_start_up_costs_are_unlearned(chance):
     found, _ = simulate(AutoDepth(StepCosts(CHEAP), 15), real, chance, chance, 2500)
     assert found > 0.9 * best
     assert found > 0.98
+
+
+@pytest.mark.parametrize(("says", "chance"), [(0.002, 0.72), (0.95, 0.2)])
+def test_what_a_confidence_is_worth_is_known_after_a_few_guesses(says, chance):
+    calibration, n = Calibration(), 25
+    for i in range(n):
+        calibration.observe([says], 1, int(i % n < chance * n))
+    (worth,) = calibration.worths([says], 1, 0.0)
+    assert abs(worth - chance) < 0.12
+    # What was seen of one class is expected of those that were not.
+    (other,) = calibration.worths([0.5], 1, 0.0)
+    assert (other > 0.9) if says < chance else (other < 0.1)
 
 
 def test_a_hopeless_drafter_goes_quiet_but_is_asked_again():
