@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple, Protocol, TypeAlias
@@ -15,9 +16,10 @@ from outpace.speculate.vocabulary import DraftVocabulary
 
 Hidden: TypeAlias = NDArray[np.float32]
 
-# Of a long prompt the head reads only the end, from a multiple of CHUNK on: what it adds to the trunk's hidden state is
-# near, and a prefill then need not compute the last layer of every row (docs/decisions/0009).
-WINDOW = 512
+# Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, at least so many rows.
+# What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of every row
+# (docs/decisions/0009).
+WINDOW_SHARE, LEAST_WINDOW = 1 / 8, 256
 
 # A first guess takes up to this many true rows along; more are caught up with before, keys and values alone.
 MOST_ALONG = 16
@@ -108,7 +110,8 @@ class HeadState:
         self.n_true = end
 
     def _restart(self) -> None:
-        self.first = max(self._n_prompt - WINDOW, 0) // CHUNK * CHUNK
+        window = max(LEAST_WINDOW, math.ceil(WINDOW_SHARE * self._n_prompt))
+        self.first = max(self._n_prompt - window, 0) // CHUNK * CHUNK
         self.n_true = self.first
         # The hidden states of positions n_true - 1 on; the one before position 0 is zeros.
         self._held = np.zeros((0 if self.first else 1, self._width), np.float32)

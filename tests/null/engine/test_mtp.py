@@ -15,7 +15,7 @@ from outpace.graph.step import Segment, Step
 from outpace.llm import LLM
 from outpace.models import load_plan
 from outpace.speculate import AutoDepth, FixedDepth, HeadState, StepCosts
-from outpace.speculate.mtp import WINDOW
+from outpace.speculate.mtp import LEAST_WINDOW
 from outpace.speculate.vocabulary import FREE, DraftVocabulary, size
 
 SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 300, "context": 2048, "rope_base": 1e4, "n_layers": 4}
@@ -101,7 +101,11 @@ def test_of_a_long_prompt_the_head_reads_the_end_and_the_text_is_the_same(files)
     assert found.tokens == plain.tokens
     assert found.speculation.accepted > 0
     state = HeadState(900, 4)
-    assert state.first == 256 and state.hidden_from == 255 and 900 - state.first >= WINDOW
+    assert state.first == 512 and state.hidden_from == 511 and 900 - state.first >= LEAST_WINDOW
+    for n in (0, 255, 256, 511, 512, 2048, 5000, 262144):
+        shown = n - HeadState(n, 4).first
+        # An eighth of it or the least there is, and less than a chunk more.
+        assert min(n, max(n // 8, LEAST_WINDOW)) <= shown < max(n / 8 + 1, LEAST_WINDOW) + 256
 
 
 def test_a_head_is_asked_for_by_request_too(files):
