@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.chain import Chain
 
-from outpace.backends.backend import Executable, Limits
+from outpace.backends.backend import Limits
 from outpace.backends.reference import ReferenceBackend
 from outpace.gguf.file import open_gguf
-from outpace.graph.step import PAGE, Segment, Step
+from outpace.graph.step import PAGE
 from outpace.models import load_plan
 
 oracle = pytest.importorskip("bench.oracle", reason="needs torch and transformers")
@@ -36,30 +37,6 @@ def one_thread():
     torch.set_num_threads(n_threads)
 
 
-class Chain:
-    """Drafts with our program: true rows first, then on from its own guesses."""
-
-    def __init__(self, executable: Executable) -> None:
-        self._executable = executable
-        self._pages = np.arange(executable.limits.n_pages, dtype=np.int32)
-
-    def _run(self, tokens: list[int], hidden: np.ndarray, start: int) -> tuple[np.ndarray, int]:
-        """Run rows; return the last one's state [1, D] and the token it expects."""
-        last = [len(tokens) - 1]
-        segment = Segment(start, len(tokens), self._pages)
-        result = self._executable.run(Step(tokens, [segment], last, last, hidden.astype(np.float32)))
-        return result.hidden.copy(), int(result.logits[0].argmax())
-
-    def drafts(self, tokens: list[int], hidden: np.ndarray, start: int) -> list[int]:
-        """Return the guesses after `tokens`, which stand at `start` and after, with the true state before each."""
-        state, token = self._run(tokens, hidden, start)
-        found = [token]
-        for position in range(start + len(tokens), start + len(tokens) + DEPTH - 1):
-            state, token = self._run([token], state, position)
-            found.append(token)
-        return found
-
-
 @pytest.mark.parametrize("arch", ["qwen35", "qwen35moe", "qwen3next"])
 @pytest.mark.parametrize("aligned", [None, 0.3, 0.7])
 def test_drafts_are_those_of_the_head(arch: str, aligned: float | None, tmp_path: Path):
@@ -74,7 +51,7 @@ def test_drafts_are_those_of_the_head(arch: str, aligned: float | None, tmp_path
         tokens = [int(token) for token in random.integers(0, 300, N)]
         states = torch.from_numpy(oracle.hidden(oracle.load(file), tokens)).double()
         limits = Limits(N, 1, -(-(N + DEPTH) // PAGE), "f32")
-        chain = Chain(ReferenceBackend().compile(load_plan(file).draft, file, limits))
+        chain = Chain(ReferenceBackend().compile(load_plan(file).draft, file, limits), DEPTH)
         head = Head(file)
     before = np.concatenate([np.zeros((1, states.shape[1])), states.numpy()])
     at, same = 0, np.zeros(DEPTH)
