@@ -92,7 +92,9 @@ def products(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Diffe
     rows, found, differences = [], [], []
     prompts = some(args.prompts)
     for file in (*DENSE, *MIXTURES):
-        if args.archs and file.arch not in args.archs.split(","):
+        if file.arch not in (args.archs or file.arch).split(",") or file.type not in (args.types or file.type).split(
+            ","
+        ):
             continue
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="outpace-bench-") as folder:
@@ -112,6 +114,7 @@ def products(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Diffe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", help="with commas; all where it is left out")
+    parser.add_argument("--types", help="as well")
     parser.add_argument("--kv", default="f16", help="with commas")
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=400)
