@@ -11,7 +11,7 @@ from outpace.speculate.drafter import Draft
 from outpace.speculate.prospect import Prospect
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
-PROBE_SHARE = 0.01
+PROBE_SHARE = 0.005
 
 # The purse takes no more once it holds this many plain steps.
 MOST_IN_PURSE = 2.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Before anything was seen, a guess is taken to be right this often given that those before it were, and this counts as
-# so many observations; evidence fades after `MEMORY`.
-PRIOR, TRUST, MEMORY = 0.7, 4.0, 64.0
+# Before anything was seen, the nearest guess is taken to be right this often, and each further one, given that those
+# before it were, as often as the one before; these count as so many observations, of the nearest and of a further one.
+# All evidence fades within `MEMORY` rounds, that of depths which are not tried any more too: a run of bad luck is not
+# believed for good.
+PRIOR, TRUST, FURTHER_TRUST, MEMORY = 0.7, 4.0, 8.0, 64.0
 
 # Before it was measured, a step of the head is taken to cost this share of a plain step.
 UNKNOWN_COST = 0.12
@@ -27,6 +29,7 @@ class Prospect:
     def __init__(self) -> None:
         self._hits: list[float] = []
         self._tries: list[float] = []
+        self._chances = [PRIOR]
         self._seconds: dict[int, float] = {}
         self._n_first = self._n_first_right = 0
 
@@ -37,9 +40,8 @@ class Prospect:
 
     def chance(self, depth: int) -> float:
         """Return the chance that the guess at `depth` (0 is the nearest) is right if those before it are."""
-        if depth < len(self._tries):
-            return self._hits[depth] / self._tries[depth]
-        return self._hits[-1] / self._tries[-1] if self._tries else PRIOR
+        chances = self._chances
+        return chances[depth] if depth < len(chances) else chances[-1]
 
     def seconds(self, n_sequences: int, plain_s: float) -> float:
         """Return the seconds of a step of the head for so many sequences, given those of a plain step."""
@@ -59,13 +61,19 @@ class Prospect:
 
     def observe(self, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared; guesses after the first wrong one were not put to the test."""
-        for depth in range(min(n_kept + 1, n_verified)):
-            if depth == len(self._tries):
-                self._tries.append(TRUST)
-                self._hits.append(TRUST * self.chance(depth - 1) if depth else TRUST * PRIOR)
-            fade = 1.0 if self._tries[depth] < MEMORY else 1.0 - 1.0 / MEMORY
-            self._tries[depth] = self._tries[depth] * fade + 1.0
-            self._hits[depth] = self._hits[depth] * fade + (depth < n_kept)
+        hits, tries, n_tested = self._hits, self._tries, min(n_kept + 1, n_verified)
+        while len(tries) < n_tested:
+            tries.append(0.0)
+            hits.append(0.0)
+        chances, chance = [], PRIOR
+        for depth, n in enumerate(tries):
+            is_tested = depth < n_tested
+            tries[depth] = n = n * (1.0 - 1.0 / MEMORY) + is_tested
+            hits[depth] = n_right = hits[depth] * (1.0 - 1.0 / MEMORY) + (is_tested and depth < n_kept)
+            trust = FURTHER_TRUST if depth else TRUST
+            chance = (n_right + trust * chance) / (n + trust)
+            chances.append(chance)
+        self._chances = chances or [PRIOR]
         if n_verified:
             self._n_first += 1
             self._n_first_right += n_kept > 0
