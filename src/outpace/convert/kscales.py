@@ -17,7 +17,7 @@ import numpy as np
 from outpace.gguf import packing
 from outpace.gguf.blocks import Bytes, Floats
 from outpace.gguf.packing import half
-from outpace.gguf.rounding import extreme, inverse, steps
+from outpace.gguf.rounding import extreme, extremes, inverse, steps
 
 # How many steps the range of a group is cut into, beside the full number: fewer steps cut off its ends less.
 _AFFINE_TRIES: Final = np.linspace(-1.2, 0.8, 9, dtype=np.float32)
@@ -123,8 +123,7 @@ def _affine(x: Floats, top: int) -> tuple[Floats, Floats]:
 
 def _signed(x: Floats, top: int) -> Floats:
     """Return scales [n], of either sign, with x [k, n] ~ scale * (-top to top - 1)."""
-    largest = np.take_along_axis(x, np.abs(x).argmax(axis=0)[None], axis=0)
-    share = x * -inverse(largest)  # the extreme value is -1
+    share = x * -inverse(extremes(x))  # the extreme value is -1
     weight = x * x
     best: Floats = np.zeros_like(x[0])
     scale: Floats = np.zeros_like(x[0])

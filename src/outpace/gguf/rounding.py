@@ -2,7 +2,8 @@
 
 The types of 32 give the same bits as ggml: steps are counted with the scale before it is rounded to half precision.
 The K types are plain here; `convert` searches better scales for them. Each takes float32 [n, block size] and returns
-uint8 [n, block bytes]. Source: the block layouts of ggml.
+uint8 [n, block bytes]. The types of 32 work on a copy whose columns are the blocks: what is found of each block is then
+found along memory. Source: the block layouts of ggml.
 """
 
 from __future__ import annotations
@@ -26,14 +27,23 @@ def inverse(scale: NDArray[Any]) -> NDArray[Any]:
 
 def steps(x: NDArray[Any], scale: NDArray[Any], low: int, high: int) -> Floats:
     """Return x / scale as whole numbers between low and high; 0 (or the nearest allowed) where the scale is 0."""
-    q = np.divide(x, scale, out=np.zeros_like(x), where=np.broadcast_to(scale != 0, x.shape))
-    whole: Floats = np.clip(np.rint(q), low, high)
+    q: Floats = np.divide(x, np.where(scale == 0, np.float32(np.inf), scale))
+    whole: Floats = np.clip(np.rint(q, out=q), low, high, out=q)
     return whole
 
 
 def extreme(x: NDArray[Any]) -> NDArray[Any]:
     """Return the element of largest magnitude of each last axis, with its sign, the axis kept."""
     return np.take_along_axis(x, np.abs(x).argmax(axis=-1, keepdims=True), axis=-1)
+
+
+def extremes(columns: NDArray[Any]) -> NDArray[Any]:
+    """Return the same of each column: [k, n] -> [n]."""
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    found: NDArray[Any] = np.where(high > -low, high, low)
+    tied = np.flatnonzero(high == -low)  # of two that are as large, the first
+    found[tied] = extreme(columns[:, tied].T)[:, 0]
+    return found
 
 
 def f32(x: Floats) -> Bytes:
@@ -56,18 +66,20 @@ def bf16(x: Floats) -> Bytes:
 
 def q8_0(x: Floats) -> Bytes:
     """Q8_0: scale = largest magnitude / 127; halves go away from zero."""
-    d = np.abs(x).max(axis=1, keepdims=True) / 127
-    scaled = x * inverse(d)
-    size = np.abs(scaled)
-    whole = np.floor(size)
-    q = np.copysign(whole + (size - whole >= 0.5), scaled)
-    return np.concatenate([half(d)[1], q.astype(np.int8).view(np.uint8)], axis=1)
+    columns = _columns(x)
+    d = np.abs(extremes(columns)) / 127
+    columns *= inverse(d)
+    q = np.trunc(columns)
+    columns -= q
+    columns *= 2
+    q += np.trunc(columns, out=columns)
+    return np.concatenate([half(d[:, None])[1], q.astype(np.int8).view(np.uint8).T], axis=1)
 
 
 def q4_0(x: Floats) -> Bytes:
     """Q4_0: the extreme value becomes -8."""
-    d = extreme(x) / -8
-    return np.concatenate([half(d)[1], nibbles(_counted(x, d, 8, 15))], axis=1)
+    d, q = _from_extreme(x, 8)
+    return np.concatenate([d, nibbles(q)], axis=1)
 
 
 def q4_1(x: Floats) -> Bytes:
@@ -78,9 +90,8 @@ def q4_1(x: Floats) -> Bytes:
 
 def q5_0(x: Floats) -> Bytes:
     """Q5_0: the extreme value becomes -16."""
-    d = extreme(x) / -16
-    q = _counted(x, d, 16, 31)
-    return np.concatenate([half(d)[1], packing.fifth_bits(q), nibbles(q)], axis=1)
+    d, q = _from_extreme(x, 16)
+    return np.concatenate([d, packing.fifth_bits(q), nibbles(q)], axis=1)
 
 
 def q5_1(x: Floats) -> Bytes:
@@ -109,17 +120,32 @@ def q6_k(x: Floats) -> Bytes:
     return packing.q6_k(raw, scales.astype(np.int8), q.astype(np.uint8))
 
 
-def _counted(x: Floats, d: NDArray[Any], zero: int, top: int) -> Bytes:
-    """Return steps counted from below, `zero` of them standing for 0, cut at `top`."""
-    q: Bytes = np.clip(np.trunc(x * inverse(d) + np.float32(zero + 0.5)), 0, top).astype(np.uint8)
-    return q
+def _columns(x: Floats) -> Floats:
+    """Return a copy [k, n] of blocks [n, k]."""
+    return np.array(x.T, order="C")
+
+
+def _counted(columns: Floats, d: NDArray[Any], zero: int, top: int) -> Bytes:
+    """Return steps [n, k] counted from below, `zero` of them standing for 0, cut at `top`; `columns` is used up."""
+    columns *= inverse(d)
+    columns += np.float32(zero + 0.5)
+    return np.ascontiguousarray(np.minimum(columns, top, out=columns).astype(np.uint8).T)
+
+
+def _from_extreme(x: Floats, zero: int) -> tuple[Bytes, Bytes]:
+    """Return the field for the scale, [n, 2], and steps, [n, 32]: 0 for the extreme value, `zero` for 0."""
+    columns = _columns(x)
+    d = extremes(columns) / -zero
+    return half(d[:, None])[1], _counted(columns, d, zero, 2 * zero - 1)
 
 
 def _from_least(x: Floats, top: int) -> tuple[Bytes, Bytes, Bytes]:
     """Return the fields for the scale and the least value, [n, 2] each, and the steps above it, [n, 32]."""
-    least = x.min(axis=1, keepdims=True)
-    d = (x.max(axis=1, keepdims=True) - least) / top
-    return half(d)[1], half(least)[1], _counted(x - least, d, 0, top)
+    columns = _columns(x)
+    least = columns.min(axis=0)
+    d = (columns.max(axis=0) - least) / top
+    columns -= least
+    return half(d[:, None])[1], half(least[:, None])[1], _counted(columns, d, 0, top)
 
 
 def _scale_and_shift(x: Floats, top: int) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:

@@ -163,6 +163,17 @@ def test_the_types_of_32_round_to_the_same_bits_as_gguf_py(kind):
     assert np.array_equal(quantize(x, kind), expected)
 
 
+@pytest.mark.parametrize("kind", OF_32, ids=lambda kind: kind.name)
+def test_of_two_values_that_are_as_large_the_first_counts_and_none_is_written_over(kind):
+    x = np.random.default_rng(kind).integers(-3, 4, (500, 64)).astype(np.float32)
+    given = x.copy()
+    expected = gguf.quants.quantize(x, gguf.GGMLQuantizationType(kind)).reshape(-1)
+    assert np.array_equal(quantize(x, kind), expected)
+    # One block by itself is a column already: what was given stays as it was.
+    assert np.array_equal(quantize(x[:1, :32], kind), expected[: row_bytes(kind, 32)])
+    assert np.array_equal(x, given)
+
+
 @pytest.mark.parametrize("kind", [GGMLType.Q4_K, GGMLType.Q5_K, GGMLType.Q6_K], ids=lambda kind: kind.name)
 def test_k_types_lose_no_more_than_their_size_promises(kind):
     x = np.random.default_rng(0).standard_normal((64, 1024), np.float32)
