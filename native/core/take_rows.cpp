@@ -50,33 +50,30 @@ void WeightArena::take_rows(const Weight& target, int at, const Weight& source, 
     if (at < 0 || end > target.n_rows) throw std::invalid_argument("row out of range");
     for (const int32_t id : ids)
         if (id < 0 || id >= source.n_rows) throw std::invalid_argument("row out of range");
-    const int first = at / kTileRows, last = (end + kTileRows - 1) / kTileRows;
     const size_t n_cols = static_cast<size_t>(target.n_cols), row_bytes = n_cols / kBlock * kBlockBytes;
+    const int first = at / kTileRows, last = (end + kTileRows - 1) / kTileRows;
     std::atomic<int> next{first};
-    pool_->run([&](int) {
-        std::vector<float> row(n_cols);
-        std::vector<uint8_t> rows(kTileRows * row_bytes);
+    const auto take_tiles = [&](int) {
+        std::vector<float> values(n_cols);
+        std::vector<uint8_t> blocks(row_bytes);
         for (int tile; (tile = next.fetch_add(1, std::memory_order_relaxed)) < last;) {
             auto* tiles = const_cast<uint8_t*>(target.tiles) + static_cast<size_t>(tile) * target.tile_bytes;
-            const int n = std::min(kTileRows, target.n_rows - tile * kTileRows);
-            for (int r = 0; r < n; ++r) {
-                const int index = tile * kTileRows + r;
-                if (index >= at && index < end) {
-                    const int id = ids[static_cast<size_t>(index - at)];
-                    kernels_.unpack_row(source.type,
-                                        source.tiles + static_cast<size_t>(id / kTileRows) * source.tile_bytes,
-                                        id % kTileRows, source.n_cols, row.data());
-                } else {
-                    // A neighbour that stays: rounding what was rounded gives the same codes again.
-                    kernels_.unpack_row(target.type, tiles, r, target.n_cols, row.data());
-                }
+            const int begin = std::max(at, tile * kTileRows), stop = std::min(end, (tile + 1) * kTileRows);
+            for (int index = begin; index < stop; ++index) {
+                const int id = ids[static_cast<size_t>(index - at)];
+                kernels_.unpack_row(source.type, source.tiles + static_cast<size_t>(id / kTileRows) * source.tile_bytes,
+                                    id % kTileRows, source.n_cols, values.data());
                 for (size_t b = 0; b < n_cols / kBlock; ++b)
-                    round_block(row.data() + b * kBlock,
-                                rows.data() + static_cast<size_t>(r) * row_bytes + b * kBlockBytes);
+                    round_block(values.data() + b * kBlock, blocks.data() + b * kBlockBytes);
+                kernels_.put_row(target.type, blocks.data(), index % kTileRows, target.n_cols, tiles);
             }
-            kernels_.pack_tile(target.type, rows.data(), row_bytes, n, target.n_cols, tiles);
         }
-    });
+    };
+    // The team takes longer to wake than a few rows to write.
+    if (ids.size() < kTileRows)
+        take_tiles(0);
+    else
+        pool_->run(take_tiles);
 }
 
 const Weight* WeightArena::reserve(int type, int n_rows, int n_cols) {

@@ -142,6 +142,8 @@ struct Kernels {
     size_t (*tile_bytes)(int type, int n_cols);
     // Packs 16 rows of GGUF blocks, row_bytes apart (n_rows of them real, the rest zero), into one tile.
     void (*pack_tile)(int type, const uint8_t* rows, size_t row_bytes, int n_rows, int n_cols, uint8_t* tile);
+    // One row of a packed tile, from a row as it lies in a file; its neighbours stay as they are.
+    void (*put_row)(int type, const uint8_t* bytes, int row, int n_cols, uint8_t* tile);
     // Unpacks one row of a tile to floats.
     void (*unpack_row)(int type, const uint8_t* tile, int row, int n_cols, float* out);
     void (*linear)(int type, const LinearArgs& args, int tile_begin, int tile_end);

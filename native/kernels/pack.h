@@ -118,7 +118,7 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
                 for (int l = 0; l < 32; ++l) {
                     const int high = (src[128 + 32 * (sub / 4) + l] >> (2 * (sub % 4))) & 3;
                     uint8_t& at = block[Q6_K::kHigh + 128 * sub + 64 * (l / 16) + 4 * row + l % 4];
-                    at = static_cast<uint8_t>(at | high << (2 * (l / 4 % 4)));
+                    at = static_cast<uint8_t>((l / 4 % 4 == 0 ? 0 : at) | high << (2 * (l / 4 % 4)));
                 }
             for (int i = 0; i < 16; ++i) block[Q6_K::kScales + 16 * i + row] = src[192 + i];
             put_u16(block + Q6_K::kD, row, src + 208);
@@ -126,6 +126,22 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
         default:
             break;
     }
+}
+
+// Writes one row of a tile and no byte of another's.
+void put_row(int type, const uint8_t* src, int row, int n_cols, uint8_t* tile) {
+    with_format(
+        type,
+        [&](auto f) {
+            using F = decltype(f);
+            for (int b = 0; b < n_cols / F::kValues; ++b)
+                pack_block(type, src + b * disk_bytes(type), row, tile + b * F::kBytes);
+        },
+        [&](auto f) {
+            constexpr size_t size = decltype(f)::kValueBytes;
+            for (int k = 0; k < n_cols; ++k) std::memcpy(tile + (k * kTileRows + row) * size, src + k * size, size);
+        },
+        [] {});
 }
 
 void pack_tile(int type, const uint8_t* rows, size_t row_bytes, int n_rows, int n_cols, uint8_t* tile) {

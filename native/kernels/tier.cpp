@@ -24,6 +24,7 @@ const Kernels& OUTPACE_JOIN(kernels_, OUTPACE_TIER)() {
         .tier = OUTPACE_STR(OUTPACE_TIER),
         .tile_bytes = tile_bytes,
         .pack_tile = pack_tile,
+        .put_row = put_row,
         .unpack_row = unpack_row,
         .linear = OUTPACE_JOIN(linear_, OUTPACE_TIER),
         .quantize = quantize,
