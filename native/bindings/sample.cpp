@@ -1,6 +1,7 @@
 // The sampler's door: logits in, a token or a reason out.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -23,12 +24,26 @@ std::pair<size_t, int64_t> accept(const outpace::Sampler& self, const std::vecto
     return {kept.n, kept.token};
 }
 
+using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Keeps the lock too.
+std::pair<int64_t, double> guess(const outpace::Sampler& self, const Row& logits, const std::optional<Tokens>& tokens,
+                                 uint64_t position, const std::vector<int64_t>& recent) {
+    const size_t n = tokens ? tokens->shape(0) : self.n_vocab();
+    if (n == 0 || logits.shape(0) != n)
+        throw std::invalid_argument("logits have " + std::to_string(logits.shape(0)) + " values for " +
+                                    std::to_string(n) + " tokens");
+    const std::span<const int32_t> given = tokens ? std::span(tokens->data(), n) : std::span<const int32_t>();
+    const outpace::Guess found = self.guess(logits.data(), given, position, recent);
+    return {found.token, found.chance};
+}
+
 }  // namespace
 
 void bind_sample(nb::module_& m) {
     using outpace::Sampler;
     using outpace::SamplerSettings;
-    using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
     const auto check = [](const Sampler& sampler, const Row& logits) {
         if (logits.shape(0) != sampler.n_vocab())
@@ -65,6 +80,9 @@ void bind_sample(nb::module_& m) {
              "From the logits that the program's last run left: how many drafted tokens `choose` would have chosen, "
              "and\n"
              "the token it chooses after them, or a reason for none.")
+        .def("guess", &guess, "logits"_a.noconvert(), "tokens"_a.noconvert().none(), "position"_a, "recent"_a,
+             "The token `choose` gives for a row where only `tokens` have these logits (None: all have), or a reason\n"
+             "for none; and the share of the raw logits that it has.")
         .def(
             "partition",
             [check](const Sampler& self, const Row& logits, size_t count) {

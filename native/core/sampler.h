@@ -6,21 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/filters.h"
 #include "core/logits.h"
-#include "kernels/sampling.h"
 
 namespace outpace {
-
-// Settings of one request, already checked; the two floats derived from them are computed once, in Python.
-struct SamplerSettings {
-    uint64_t seed;
-    float inverse_temperature;  // 0 is greedy
-    int64_t top_k;              // 0 is off
-    double typical_p, top_p;    // 1 is off
-    float min_p_offset;         // log(min_p), -inf is off
-    float repeat_penalty, presence_penalty, frequency_penalty;
-    std::vector<std::pair<int32_t, float>> logit_bias;
-};
 
 // Reasons for not choosing, in place of a token.
 enum NoToken : int64_t { kHasNaN = -1, kAllMasked = -2, kUnknownRecent = -3 };
@@ -37,6 +26,12 @@ struct Accepted {
     int64_t token;
 };
 
+// A guess for what `choose` will give, or a NoToken, and the share of the raw logits that it has.
+struct Guess {
+    int64_t token;
+    double chance;
+};
+
 // Holds settings alone; calls may run on several threads at once.
 class Sampler {
   public:
@@ -47,8 +42,14 @@ class Sampler {
 
     // The token at `position`, or a NoToken. `recent` is what the penalties look at, no more.
     int64_t choose(const float* logits, uint64_t position, const std::vector<int64_t>& recent) const {
-        return choose(logits, nullptr, position, recent);
+        return choose({logits, {}, nullptr}, position, recent);
     }
+
+    // As `choose` for a row where logits[i] is that of tokens[i], no token twice, and every other token is masked; no
+    // tokens stand for all. Costs least where they begin with 0, 1, 2, ... Throws std::invalid_argument for a token
+    // outside the vocabulary.
+    Guess guess(const float* logits, std::span<const int32_t> tokens, uint64_t position,
+                const std::vector<int64_t>& recent) const;
 
     // Keeps the drafted tokens that `choose` would have chosen from first_row, first_row + 1, ..., the first of them at
     // `position`; a row is looked at only if the one before it chose its token of the draft. `recent` are the tokens
@@ -60,11 +61,21 @@ class Sampler {
     Partition partition(const float* logits, size_t count) const;
 
   private:
-    int64_t choose(const float* logits, const float* peaks, uint64_t position,
-                   const std::vector<int64_t>& recent) const;
-    bool adjust(float* row, const std::vector<int64_t>& recent) const;
+    struct Row {
+        const float* logits;
+        std::span<const int32_t> tokens;  // of each logit; none for all, in order
+        const float* peaks;               // the largest of every chunk, or null to look for them
+    };
+
+    int64_t choose(Row row, uint64_t position, const std::vector<int64_t>& recent) const;
+    bool adjust(float* logits, std::span<const int32_t> tokens, const std::vector<int64_t>& recent) const;
+    int32_t token_of(const Row& row, size_t place) const;
+    int64_t lowest_with(const Row& row, float logit) const;
+    void find_from(const float* logits, size_t begin, size_t n, float floor) const;
+    const float* by_token(const Row& row) const;
+    int64_t noisy_argmax_of_some(const Row& row, NoiseKey key) const;
     int64_t noisy_argmax_of_ids(const float* logits, NoiseKey key) const;
-    int64_t choose_kept(const float* logits, NoiseKey key) const;
+    int64_t best_of_ids(const float* logits, NoiseKey key) const;
 
     const SampleKernels& kernels_;
     const size_t n_vocab_;

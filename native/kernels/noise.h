@@ -45,6 +45,17 @@ OUTPACE_INLINE f32x16 select_ge(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
 }
 OUTPACE_INLINE float largest(f32x16 a) { return _mm512_reduce_max_ps(a.v); }
 
+struct f64x16 {
+    __m512d a, b;
+};
+OUTPACE_INLINE f64x16 add(f64x16 x, f32x16 y) {
+    return {_mm512_add_pd(x.a, _mm512_cvtps_pd(low_half(y))), _mm512_add_pd(x.b, _mm512_cvtps_pd(high_half(y)))};
+}
+OUTPACE_INLINE void store(double* p, f64x16 x) {
+    _mm512_storeu_pd(p, x.a);
+    _mm512_storeu_pd(p + 8, x.b);
+}
+
 #elif defined(__AVX2__)
 
 OUTPACE_INLINE i32x16 bit_xor(i32x16 x, i32x16 y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
@@ -94,6 +105,19 @@ OUTPACE_INLINE float largest(f32x16 x) {
     return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
+struct f64x16 {
+    __m256d v[4];
+};
+OUTPACE_INLINE f64x16 add(f64x16 x, f32x16 y) {
+    const __m128 four[] = {_mm256_castps256_ps128(y.a), _mm256_extractf128_ps(y.a, 1), _mm256_castps256_ps128(y.b),
+                           _mm256_extractf128_ps(y.b, 1)};
+    for (int i = 0; i < 4; ++i) x.v[i] = _mm256_add_pd(x.v[i], _mm256_cvtps_pd(four[i]));
+    return x;
+}
+OUTPACE_INLINE void store(double* p, f64x16 x) {
+    for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + 4 * i, x.v[i]);
+}
+
 #else
 
 OUTPACE_INLINE i32x16 bit_xor(i32x16 a, i32x16 b) {
@@ -131,6 +155,15 @@ OUTPACE_INLINE f32x16 select_ge(f32x16 a, f32x16 b, f32x16 x, f32x16 y) {
     return y;
 }
 OUTPACE_INLINE float largest(f32x16 a) { return max(a); }
+
+struct f64x16 {
+    double v[16];
+};
+OUTPACE_INLINE f64x16 add(f64x16 x, f32x16 y) {
+    for (int i = 0; i < 16; ++i) x.v[i] += static_cast<double>(y.v[i]);
+    return x;
+}
+OUTPACE_INLINE void store(double* p, f64x16 x) { std::memcpy(p, x.v, sizeof x.v); }
 
 #endif
 

@@ -148,16 +148,16 @@ inline void weights(const float* distance, size_t n, int32_t* out) {
 }
 
 inline double exp_sum(const float* x, size_t n, float best) {
-    alignas(64) double lanes[16] = {};
-    alignas(64) float terms[16] = {};
+    const auto terms = [best](const float* v) { return exp_scaled(sub(load(v), set1(best)), 0); };
     const size_t rest = n % 16, whole = n - rest;
-    for (size_t i = 0; i < whole; i += 16) {
-        store(terms, exp_scaled(sub(load(x + i), set1(best)), 0));
-        for (size_t j = 0; j < 16; ++j) lanes[j] += static_cast<double>(terms[j]);
-    }
-    std::memcpy(terms, x + whole, rest * sizeof(float));
-    store(terms, exp_scaled(sub(load(terms), set1(best)), 0));
-    for (size_t j = 0; j < rest; ++j) lanes[j] += static_cast<double>(terms[j]);
+    f64x16 sums = {};
+    for (size_t i = 0; i < whole; i += 16) sums = add(sums, terms(x + i));
+    alignas(64) double lanes[16];
+    store(lanes, sums);
+    alignas(64) float last[16] = {};
+    std::memcpy(last, x + whole, rest * sizeof(float));
+    store(last, terms(last));
+    for (size_t j = 0; j < rest; ++j) lanes[j] += static_cast<double>(last[j]);
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
     return lanes[0];

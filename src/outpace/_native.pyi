@@ -175,6 +175,12 @@ class Sampler:
         the token it chooses after them, or a reason for none.
         """
 
+    def guess(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, position: int, recent: Sequence[int]) -> tuple[int, float]:
+        """
+        The token `choose` gives for a row where only `tokens` have these logits (None: all have), or a reason
+        for none; and the share of the raw logits that it has.
+        """
+
     def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
         """
         (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).

@@ -7,57 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from tests.support.sampling import CASES, LOGITS, OPEN, RECENT, assert_follows, enumerate_exactly
+from tests.support.sampling import CASES, LOGITS, OPEN, RECENT, assert_follows, enumerate_exactly, requests
 
 from outpace import _native
 from outpace.errors import BackendError, RequestError
 from outpace.sampling import Sampler, SamplingParams
 
 TIERS = _native.supported_tiers()
-
-
-@st.composite
-def rows(draw):
-    """Rows as models write them and as they should not: ties, masks, huge values, infinities."""
-    n = draw(st.one_of(st.integers(1, 200), st.sampled_from([255, 256, 257, 1000, 4097])))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    spread = draw(st.sampled_from([0.0, 0.01, 1.0, 4.0, 30.0, 1e4, 3e38]))
-    with np.errstate(over="ignore"):
-        logits = (rng.uniform(-1, 1, n) if spread > 1e4 else rng.normal(size=n)).astype(np.float32) * np.float32(spread)
-    if draw(st.booleans()):
-        logits = np.round(logits).astype(np.float32)
-    if draw(st.booleans()):
-        logits[rng.random(n) < draw(st.sampled_from([0.1, 0.9, 0.999]))] = -np.inf
-    if draw(st.integers(0, 9)) == 0:
-        logits[rng.integers(n)] = np.inf
-    return logits
-
-
-def share(off):
-    return st.one_of(st.just(float(off)), st.sampled_from([0.0, 0.05, 0.5, 0.9, 0.95, 0.9999, 1.0]), st.floats(0, 1))
-
-
-@st.composite
-def requests(draw):
-    logits = draw(rows())
-    ids = st.integers(0, len(logits) - 1)
-    biases = st.one_of(st.floats(-1000, 1000), st.just(-math.inf))
-    params = SamplingParams(
-        temperature=draw(st.sampled_from([0.0, 0.001, 0.3, 0.8, 1.0, 1.7, 1000.0])),
-        top_k=draw(st.one_of(st.just(0), st.integers(0, 100), st.integers(0, 5000))),
-        top_p=draw(share(1)),
-        min_p=draw(share(0)),
-        typical_p=draw(share(1)),
-        repeat_penalty=draw(st.sampled_from([1.0, 1.1, 0.7, 3.0])),
-        presence_penalty=draw(st.sampled_from([0.0, 0.5, -2.0])),
-        frequency_penalty=draw(st.sampled_from([0.0, 0.3, -0.1])),
-        repeat_last_n=draw(st.sampled_from([-1, 0, 1, 8, 64])),
-        logit_bias=tuple(draw(st.dictionaries(ids, biases, max_size=3)).items()),
-        seed=draw(st.integers(0, 2**64 - 1)),
-        logprobs=draw(st.sampled_from([None, 0, 1, 5, 300])),
-    )
-    return params, logits, draw(st.integers(0, 2**40)), draw(st.lists(ids, max_size=100))
 
 
 def outcome(sampler, *call):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from outpace.engine.output import Output
     from outpace.sampling.params import SamplingParams
     from outpace.sampling.sampler import Choice, Sampler
-    from outpace.speculate.mtp import HeadState
+    from outpace.speculate.mtp import Guesser, HeadState
+    from outpace.speculate.vocabulary import Tokens
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
@@ -135,7 +136,7 @@ class Sequence:
         is_recorded = request.sampling.logprobs is not None
         self._choose = self._recorded(sampler) if is_recorded else sampler.choose
         self._accept = None if is_recorded else sampler.accept
-        self._guess = sampler.choose
+        self._guess = sampler.guess
 
     @property
     def is_decoding(self) -> bool:
@@ -167,16 +168,14 @@ class Sequence:
         recent = self.tokens[-window:]
         return lambda i: choose(logits[first_row + i], position + i, [*recent, *draft[:i]][-window:])
 
-    def guesser(self) -> Callable[[Logits, List[int]], int]:
-        """Return what `mtp.Ask` asks: from a row of logits and the guesses so far, the next guess.
-
-        The guess is chosen as the token itself will be, with the noise of its position.
-        """
-        choose, position, window = self._guess, len(self.tokens), self._window
+    def guesser(self) -> Guesser:
+        """Return what `mtp.Ask` asks: guesses are chosen as the tokens themselves will be, with their noise."""
+        sample, position, window = self._guess, len(self.tokens), self._window
         recent = self.tokens[-window:] if window else []
 
-        def guess(logits: Logits, guesses: List[int]) -> int:
-            return choose(logits, position + len(guesses), [*recent, *guesses][-window:] if window else ())
+        def guess(logits: Logits, tokens: Tokens | None, guesses: List[int]) -> tuple[int, float] | None:
+            latest = [*recent, *guesses][-window:] if window else ()
+            return sample(logits, tokens, position + len(guesses), latest)
 
         return guess
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outpace.errors import ConfigError
 from outpace.sampling import transforms
@@ -31,7 +32,12 @@ class Choice:
     top: tuple[tuple[int, float], ...] = ()
 
 
+Tokens: TypeAlias = NDArray[np.int32]
 Accept: TypeAlias = Callable[[Sequence[int], "_native.Program", int, int, Sequence[int], int], tuple[int, int]]
+
+
+# What the native sampler gives in place of a token where every one is masked.
+_ALL_MASKED = -2
 
 
 class _Chooser(Protocol):
@@ -39,6 +45,11 @@ class _Chooser(Protocol):
 
     def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
         """Return a token, or raise for a row without one."""
+
+    def guess(
+        self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int]
+    ) -> tuple[int, float] | None:
+        """Return a token and its chance, or None where none is allowed (`Sampler.guess`)."""
 
     def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]:
         """Return (largest logit, sum of e^(logit - largest), the ids of the `count` largest)."""
@@ -91,10 +102,27 @@ class Sampler:
         """
         return self._choose(logits, position, recent if self.needs_history else ())
 
-    def chance(self, logits: F32, logit: float) -> float:
-        """Return the probability that the raw logits [V] give a token whose own is `logit`."""
-        best, total, _ = self._chooser.partition(logits, 0)
-        return math.exp(logit - best) / total if best < math.inf else 0.0
+    def guess(
+        self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int] = ()
+    ) -> tuple[int, float] | None:
+        """Guess what `choose` will return, by its settings and its noise, from other logits, of some tokens alone.
+
+        Args:
+            logits: float32 [N], contiguous: those of `tokens`. Every other token counts as masked.
+            tokens: int32 [N], none twice, best beginning with 0, 1, 2, ...; None for all in order, N = V.
+            position: as for `choose`.
+            recent: as for `choose`.
+
+        Returns:
+            The token and the share that the logits give it as they are; None where no token is allowed.
+
+        Raises:
+            BackendError: a logit is NaN.
+            RequestError: `recent` holds an id outside the vocabulary.
+
+        Cost: grows with N, not with V.
+        """
+        return self._chooser.guess(logits, tokens, position, recent if self.needs_history else ())
 
     def choose_with_logprobs(self, logits: F32, position: int, recent: Sequence[int] = ()) -> Choice:
         """Return the token at `position` with its log-probability and the `params.logprobs` likeliest tokens.
@@ -124,6 +152,22 @@ class Twin:
             raise ValueError(f"logits are {logits.dtype} {logits.shape}; expected float32 ({self.n_vocab},)")
         return transforms.choose(logits, self.params, position, recent)
 
+    def guess(
+        self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int]
+    ) -> tuple[int, float] | None:
+        """Return a token and its chance: of the row of the whole vocabulary that the logits are a part of."""
+        wide = logits
+        if tokens is not None:
+            wide = np.full(self.n_vocab, -np.inf, np.float32)
+            wide[tokens] = logits
+        transforms.check_numbers(wide, position)
+        with np.errstate(over="ignore"):
+            if transforms.adjust(wide, self.params, recent).max() == -np.inf:
+                return None
+        token = self.choose(wide, position, recent)
+        best, total, _ = self.partition(logits, 0)
+        return token, math.exp(float(wide[token]) - best) / total if best < math.inf else 0.0
+
     def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]:
         """Return (largest logit, sum of e^(logit - largest), the ids of the `count` largest).
 
@@ -146,7 +190,7 @@ class Native:
     """The sampler in the native module: the same tokens and numbers as `Twin`, in microseconds."""
 
     def __init__(self, module: _NativeModule, params: SamplingParams, n_vocab: int, tier: str | None) -> None:
-        self.params = params
+        self.params, self.n_vocab = params, n_vocab
         self._sampler = module.Sampler(
             tier or module.supported_tiers()[0],
             n_vocab,
@@ -173,6 +217,18 @@ class Native:
         transforms.adjust(logits, self.params, recent)  # raises for an unknown token
         raise transforms.all_masked(position)
 
+    def guess(
+        self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int]
+    ) -> tuple[int, float] | None:
+        """Return a token and its chance, as `Twin.guess` does."""
+        found = self._sampler.guess(logits, tokens, position, self._window(recent) if recent else ())
+        if found[0] >= 0:
+            return found
+        # The twin knows why there is none.
+        return (
+            None if found[0] == _ALL_MASKED else Twin(self.params, self.n_vocab).guess(logits, tokens, position, recent)
+        )
+
     def _window(self, recent: Sequence[int]) -> Sequence[int]:
         n = self.params.repeat_last_n
         return recent if n < 0 else recent[-n:]
@@ -182,6 +238,7 @@ class _NativeSampler(Protocol):
     """`outpace._native.Sampler`; a negative token is a reason for having none."""
 
     def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int: ...
+    def guess(self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int]) -> tuple[int, float]: ...
     @property
     def accept(self) -> Accept: ...
     def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -11,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outpace.graph.step import CHUNK, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter
-from outpace.speculate.vocabulary import DraftVocabulary
+from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter, draft_of
+from outpace.speculate.vocabulary import DraftVocabulary, Tokens
 
 Hidden: TypeAlias = NDArray[np.float32]
 
-# Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, at least so many rows.
-# What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of every row
-# (docs/decisions/0009).
-WINDOW_SHARE, LEAST_WINDOW = 1 / 8, 256
+# From logits [N], the tokens they are of (None: all) and the guesses so far: the next guess and the chance that the
+# logits give it, or None where no token is allowed.
+Guesser: TypeAlias = Callable[[NDArray[np.float32], Tokens | None, Sequence[int]], tuple[int, float] | None]
+
+# Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, but so many rows at least
+# and at most. What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of
+# every row (docs/decisions/0009).
+WINDOW_SHARE, LEAST_WINDOW, MOST_WINDOW = 1 / 8, 256, 2048
 
 # A first guess takes up to this many true rows along; more are caught up with before, keys and values alone.
 MOST_ALONG = 16
@@ -76,7 +81,8 @@ class HeadState:
                 # What lies before was never computed here (a shared prefix): begin where nothing is missing.
                 self.first = self.n_true = -(-(position + 1) // CHUNK) * CHUNK
                 hidden, self._held = hidden[self.first - 1 - position :], self._held[:0]
-        self._held = np.concatenate([self._held, hidden])
+        # Most often nothing is held, and a round finds what joining takes in main memory.
+        self._held = np.concatenate([self._held, hidden]) if len(self._held) else hidden.copy()
 
     def resume(self, first: int, position: int, hidden: Hidden | None) -> None:
         """Begin anew at `position`, the text before which was computed elsewhere.
@@ -110,7 +116,7 @@ class HeadState:
         self.n_true = end
 
     def _restart(self) -> None:
-        window = max(LEAST_WINDOW, math.ceil(WINDOW_SHARE * self._n_prompt))
+        window = min(max(LEAST_WINDOW, math.ceil(WINDOW_SHARE * self._n_prompt)), MOST_WINDOW)
         self.first = max(self._n_prompt - window, 0) // CHUNK * CHUNK
         self.n_true = self.first
         # The hidden states of positions n_true - 1 on; the one before position 0 is zeros.
@@ -139,14 +145,14 @@ class Ask(NamedTuple):
         tokens: All its tokens; the last one is chosen, but not yet in any cache.
         pages: Its page table, with room for `most` positions more.
         most: Most guesses.
-        choose: From a row of logits [V] and the guesses so far, the next guess.
+        guess: Makes each guess as the token itself will be chosen.
     """
 
     state: HeadState
     tokens: Sequence[int]
     pages: PageTable
     most: int
-    choose: Callable[[NDArray[np.float32], Sequence[int]], int]
+    guess: Guesser
 
 
 class Head:
@@ -155,14 +161,7 @@ class Head:
     State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        width: int,
-        max_rows: int,
-        n_vocab: int,
-        chance: Callable[[NDArray[np.float32], float], float],
-    ) -> None:
+    def __init__(self, program: Program, width: int, max_rows: int, n_vocab: int) -> None:
         """Take what runs the head.
 
         Args:
@@ -170,9 +169,8 @@ class Head:
             width: Width D of hidden states.
             max_rows: Most rows of one of its steps.
             n_vocab: Tokens V of the model.
-            chance: From a row of the program's logits and one of them, the share that one has.
         """
-        self._program, self.width, self._max_rows, self._chance = program, width, max_rows, chance
+        self._program, self.width, self._max_rows = program, width, max_rows
         self._vocabulary = DraftVocabulary(n_vocab, program.take_rows)
         self.seconds = 0.0
 
@@ -208,48 +206,50 @@ class Head:
                 self.catch_up(ask.state, ask.tokens, ask.pages, last)
         live = list(range(len(asks)))
         hidden = np.empty((0, self.width), np.float32)
-        while True:
+        for depth in itertools.count(1):
             began = perf_counter()
-            step, hidden = self._first(asks) if not guesses[0] else self._next(asks, live, guesses, hidden)
-            result = self._program.run(step._replace(hidden=hidden))
+            result = self._program.run(self._first(asks) if depth == 1 else self._next(asks, live, guesses, hidden))
             assert result.hidden is not None
+            tokens = self._vocabulary.tokens
+            # Rows that stand for no token yet are at the end.
+            logits = result.logits if tokens is None else result.logits[:, : len(tokens)]
             for row, i in enumerate(live):
-                logits = self._vocabulary.widen(result.logits[row])
-                token = asks[i].choose(logits, guesses[i])
-                guesses[i].append(token)
-                chances[i].append(self._chance(result.logits[row], float(logits[token])))
+                found = asks[i].guess(logits[row], tokens, guesses[i])
+                if found is not None:
+                    guesses[i].append(found[0])
+                    chances[i].append(found[1])
             took = perf_counter() - began
             self.seconds += took
             timed(len(live), took)
-            left = [row for row, i in enumerate(live) if len(guesses[i]) < asks[i].most]
+            left = [row for row, i in enumerate(live) if depth == len(guesses[i]) < asks[i].most]
             if not left or not goes_on(chances):
                 break
-            hidden = result.hidden[left].copy()
+            # A copy: the next step writes over this one's.
+            hidden = result.hidden[left]
             live = [live[row] for row in left]
-        return [Draft(a, b, "mtp") if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+        return [draft_of((a, b, "mtp")) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
 
-    def _first(self, asks: Sequence[Ask]) -> tuple[Step, Hidden]:
+    def _first(self, asks: Sequence[Ask]) -> Step:
         """Return the step that shows every true row left and guesses from the last."""
         tokens: list[int] = []
         segments, last_rows, hidden = [], [], []
         for ask in asks:
             state, end = ask.state, len(ask.tokens)
             given, states = state.rows(ask.tokens, end)
-            self._vocabulary.see(given)
             tokens += given
             segments.append(Segment(state.n_true, len(given), ask.pages, first=state.first))
             last_rows.append(len(tokens) - 1)
             hidden.append(states)
             state.shown(end)
-        return Step(tokens, segments, last_rows, last_rows), np.concatenate(hidden)
+        self._vocabulary.see(tokens)
+        before = hidden[0] if len(hidden) == 1 else np.concatenate(hidden)
+        return Step(tokens, segments, last_rows, last_rows, before)
 
-    def _next(
-        self, asks: Sequence[Ask], live: Sequence[int], guesses: Sequence[Sequence[int]], hidden: Hidden
-    ) -> tuple[Step, Hidden]:
+    def _next(self, asks: Sequence[Ask], live: Sequence[int], guesses: Sequence[Sequence[int]], hidden: Hidden) -> Step:
         """Return the step that goes on from each guess with the head's own hidden state."""
         rows = range(len(live))
         segments = [
             Segment(len(asks[i].tokens) + len(guesses[i]) - 1, 1, asks[i].pages, first=asks[i].state.first)
             for i in live
         ]
-        return Step([guesses[i][-1] for i in live], segments, rows, rows), hidden
+        return Step([guesses[i][-1] for i in live], segments, rows, rows, hidden)

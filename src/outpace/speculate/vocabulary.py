@@ -8,13 +8,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Rows: TypeAlias = NDArray[np.float32]
+Tokens: TypeAlias = NDArray[np.int32]
 
 # A draft head has a row for one token in so many, but for at least LEAST; vocabularies up to that size keep all.
 ONE_IN, LEAST = 8, 16384
 
-# Rows kept free for tokens that a text uses beside those; the oldest gives way.
-FREE = 1024
+# Rows for the highest numbers, and those kept free for tokens that a text uses beside those; the oldest gives way.
+HIGH, FREE = 512, 1024
 
 
 def size(n_vocab: int) -> int:
@@ -31,6 +31,10 @@ class DraftVocabulary:
     the lowest numbers are taken, and the highest ones, where special tokens stand.
 
     State: the rows in the free stretch, and whose turn it is to give way.
+
+    Attributes:
+        tokens: The token of each row in use, int32 [N], none twice; None where the head has every token's row, in
+            order.
     """
 
     def __init__(self, n_vocab: int, take: Callable[[int, Sequence[int]], None]) -> None:
@@ -41,38 +45,35 @@ class DraftVocabulary:
             take: Called with a row and tokens: that row and those after it are to stand for them.
         """
         n = size(n_vocab)
-        self.n_vocab, self._take = n_vocab, take
-        n_high = 0 if n == n_vocab else 512
-        n_low = n - n_high - (0 if n == n_vocab else FREE)
-        high = range(n_vocab - n_high, n_vocab)
-        # A free row stands for the first token until it is needed: twice the same is no harm.
-        self._tokens = np.array([*range(n_low), *high, *[0] * (n - n_low - n_high)], np.int32)
-        self._has = np.zeros(n_vocab, bool)
-        self._has[self._tokens] = True
-        self._free_from, self._turn = n_low + n_high, 0
-        self._wide = np.full(n_vocab, -np.inf, np.float32)
-        if n < n_vocab:
-            take(0, self._tokens.tolist())
+        self.tokens: Tokens | None = None
+        if n == n_vocab:
+            return
+        self._take = take
+        self._free_from, self._turn = n - FREE, 0
+        self._rows = np.zeros(n, np.int32)
+        self._rows[: self._free_from] = [*range(n - HIGH - FREE), *range(n_vocab - HIGH, n_vocab)]
+        self.tokens = self._rows[: self._free_from]
+        self._has = bytearray(n_vocab)
+        for token in self.tokens.tolist():
+            self._has[token] = 1
+        take(0, self.tokens.tolist())
 
     def see(self, tokens: Sequence[int]) -> None:
         """Give rows to tokens of the text that have none."""
-        if self._free_from == len(self._tokens):
+        if self.tokens is None:
             return
+        has, new = self._has, []
         for token in tokens:
-            if not self._has[token]:
-                row = self._free_from + self._turn
-                self._turn = (self._turn + 1) % FREE
-                before = self._tokens[row]
-                if before:
-                    self._has[before] = False
-                    self._wide[before] = -np.inf
-                self._tokens[row] = token
-                self._has[token] = True
-                self._take(row, [token])
-
-    def widen(self, logits: Rows) -> Rows:
-        """Return logits of the whole vocabulary [V], those without a row at -inf; valid until the next call."""
-        if self.n_vocab == len(self._tokens):
-            return logits
-        self._wide[self._tokens] = logits
-        return self._wide
+            if not has[token]:
+                has[token] = 1
+                new.append(token)
+        while new:
+            # As many at once as stand side by side: a call costs as much as several rows.
+            given, new = new[: FREE - self._turn], new[FREE - self._turn :]
+            row = self._free_from + self._turn
+            for before in self.tokens[row : row + len(given)].tolist():
+                has[before] = 0
+            self._rows[row : row + len(given)] = given
+            self._take(row, given)
+            self._turn = (self._turn + len(given)) % FREE
+            self.tokens = self._rows[: max(len(self.tokens), row + len(given))]
