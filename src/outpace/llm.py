@@ -17,7 +17,6 @@ import numpy as np
 from outpace import env
 from outpace.config import SPEC_ALIASES, SPEC_TYPES, RunConfig
 from outpace.engine.engine import Engine
-from outpace.engine.head import head_of
 from outpace.engine.output import Output
 from outpace.engine.resolve import Settings, drafting, resolve
 from outpace.engine.result import Result
@@ -32,6 +31,7 @@ from outpace.speculate import (
     AutoDepth,
     Drafter,
     FixedDepth,
+    Head,
     HeadState,
     MtpDrafter,
     NoDrafter,
@@ -120,7 +120,7 @@ class LLM:
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
         program = self._executable.draft
         n_vocab = self._executable.n_vocab
-        self._head = head_of(program, found.config.d_model, n_vocab) if program else None
+        self._head = Head(program, found.config.d_model, program.limits.max_rows, n_vocab) if program else None
         self._engine = Engine(
             self._executable,
             policy or self._policy(config, found.plan),

@@ -12,14 +12,13 @@ from outpace.backends.backend import DraftExecutable, Executable
 from outpace.cli.imposed import Coins, ImposedSequence, chance_of
 from outpace.cli.measure import WARM_UPS, Subject
 from outpace.engine.engine import Engine
-from outpace.engine.head import head_of
 from outpace.engine.output import Output
 from outpace.engine.sequence import Request
 from outpace.graph.cost import state_spec
 from outpace.graph.step import Step, StepResult
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
-from outpace.speculate.mtp import HeadState, MtpDrafter
+from outpace.speculate.mtp import Head, HeadState, MtpDrafter
 from outpace.speculate.policy import FixedDepth
 
 
@@ -101,7 +100,7 @@ class Rounds:
         self._clock = Clock(subject.executable)
         draft, n_vocab = self._clock.draft, self._clock.n_vocab
         assert draft is not None, "the subject has a head"
-        head = head_of(draft, subject.model.config.d_model, n_vocab)
+        head = Head(draft, subject.model.config.d_model, draft.limits.max_rows, n_vocab)
         is_recurrent = bool(state_spec(subject.model.plan).recurrent)
         self._engine = Engine(self._clock, FixedDepth(0), 1, head=head, is_recurrent=is_recurrent)
         params = SamplingParams.greedy()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 # Before anything was seen, the nearest guess is taken to be right this often, and each further one, given that those
 # before it were, as often as the one before; these count as so many observations, of the nearest and of a further one.
 # All evidence fades within `MEMORY` rounds, that of depths which are not tried any more too: a run of bad luck is not
@@ -85,8 +83,3 @@ class Prospect:
             worth *= self.chance(depth)
             found.append(worth)
         return found
-
-
-def expected(worths: Sequence[Sequence[float]]) -> float:
-    """Return the tokens that guesses with these chances of being kept add."""
-    return sum(sum(each) for each in worths)
