@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.random_hybrid import write_random_hybrid
-from tests.support.rounds import rounds, wrong
+from tests.support.rounds import rounds, same_count, two_at_once, wrong
 from tests.support.stepping import Stepper
 from tests.support.tiny import write_tiny
 
@@ -116,28 +116,12 @@ def test_no_number_of_accepted_guesses_changes_a_bit(path, whole, tier, threads)
 
 @pytest.mark.parametrize("n_right", range(MOST + 1))
 def test_the_same_number_over_and_over(path, whole, n_right: int):
-    stepper = Stepper(compiled(path))
-    while (at := stepper.at) < N - MOST - 1:
-        draft = TOKENS[at + 1 : at + 1 + MOST]
-        draft[n_right:] = [wrong(token) for token in draft[n_right:]]
-        assert np.array_equal(stepper.feed(TOKENS[at : at + 1], draft)[: 1 + n_right], whole[at : at + 1 + n_right])
-        stepper.accept(n_right)
+    same_count(Stepper(compiled(path)), TOKENS, whole, n_right, MOST)
 
 
 def test_a_batch_is_each_alone(path, whole):
-    executable = compiled(path)
-    one, other = Stepper(executable, 2, [0, 5, 3]), Stepper(executable, 0, [1, 4, 2])
-    text = TOKENS[::-1]
-    alone = Stepper(compiled(path)).feed(text)
-    one.feed(TOKENS[:70])
-    one.accept(0)
-    other.feed(text[:9], [*text[9:12], wrong(text[12])])
-    other.accept(3)
-    tokens = [*TOKENS[70:73], *text[12:14]]
-    step = Step(tokens, [one.segment(TOKENS[70:72], TOKENS[72:73]), other.segment(text[12:14])], range(5), range(5))
-    logits = executable.run(step).logits
-    assert np.array_equal(logits[:3], whole[70:73])
-    assert np.array_equal(logits[3:], alone[12:14])
+    backwards = Stepper(compiled(path)).feed(TOKENS[::-1])
+    two_at_once(compiled(path), TOKENS, whole, backwards)
 
 
 def test_a_copied_state_goes_on_like_its_source(path, whole):

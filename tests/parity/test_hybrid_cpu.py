@@ -23,6 +23,7 @@ from outpace.models import load_plan
 
 oracle = pytest.importorskip("bench.oracle", reason="needs torch and transformers")
 cpu = pytest.importorskip("outpace.backends.cpu.backend", reason="the CPU backend is not built")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, MOST = 160, 6
 LIMITS = Limits(N, N, -(-N // PAGE), "f16", max_draft=MOST)
@@ -50,17 +51,6 @@ TINY = {
     "qwen3next": {},
     "qwen3next-fused": {"fused_in": True, "n_key_heads": 1, "n_value_heads": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Products of small matrices: threads would wait for each other."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def written(path: Path, arch: str, kind: str, n_used: int = 2) -> Path:

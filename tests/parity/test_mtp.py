@@ -13,6 +13,7 @@ from outpace.graph.step import PAGE
 from outpace.models import load_plan
 
 oracle = pytest.importorskip("bench.oracle", reason="needs torch and transformers")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 N, DEPTH = 80, 5
 SMALL = {
@@ -24,17 +25,6 @@ SMALL = {
     "rope_base": 1e4,
     "n_layers": 4,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Thousands of products of small matrices: threads would wait for each other."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.mark.parametrize("arch", ["qwen35", "qwen35moe", "qwen3next"])

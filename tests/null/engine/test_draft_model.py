@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from bench.random_hybrid import write_random_hybrid
+from tests.support.recorder import Recorder
 
 from outpace.backends.reference import ReferenceBackend
 from outpace.convert.conversion import convert
 from outpace.errors import ConfigError, FetchError, UnsupportedError
 from outpace.llm import LLM
-from outpace.speculate import FixedDepth
 
 SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 300, "context": 2048, "rope_base": 1e4, "n_layers": 4}
 PROMPT = [7, 8, 9, 10, 44, 5] * 4 + [1, 2, 3]
@@ -23,18 +23,6 @@ def files(tmp_path_factory, request) -> dict[str, Path]:
         found[choice] = folder / f"{choice}.gguf"
         convert(found["keep"], found[choice], type=request.param, mtp=choice)
     return found
-
-
-class Recorder(FixedDepth):
-    """Keeps every draft it is shown."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self.drafts: list[list[int]] = []
-
-    def choose(self, drafts, n_rows, room):
-        self.drafts += [list(draft.tokens) for draft in drafts]
-        return super().choose(drafts, n_rows, room)
 
 
 def load(path: Path, **options) -> LLM:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.random_hybrid import write_random_hybrid
+from tests.support.recorder import Recorder
 
 from outpace.backends.backend import Limits
 from outpace.backends.reference import ReferenceBackend, alone
@@ -141,18 +142,6 @@ def test_a_file_without_a_head_says_so(tmp_path):
         llm(path, "mtp")
     with llm(path, "auto") as model:
         assert model.settings.drafter == "suffix"
-
-
-class Recorder(FixedDepth):
-    """Keeps every draft it is shown."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self.drafts: list[list[int]] = []
-
-    def choose(self, drafts, n_rows, room):
-        self.drafts += [list(draft.tokens) for draft in drafts]
-        return super().choose(drafts, n_rows, room)
 
 
 @pytest.mark.parametrize("n_prompt", [27, 700])

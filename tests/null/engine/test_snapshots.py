@@ -9,6 +9,7 @@ from bench.random_hybrid import write_random_hybrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import engines
+from tests.support.recorder import Recorder
 
 from outpace.backends.reference import ReferenceBackend
 from outpace.engine import snapshots
@@ -41,18 +42,6 @@ def paths(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def path(paths) -> Path:
     return paths["aligned"]
-
-
-class Recorder(FixedDepth):
-    """Keeps every draft it is shown."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self.drafts: list[list[int]] = []
-
-    def choose(self, drafts, n_rows, room):
-        self.drafts += [list(draft.tokens) for draft in drafts]
-        return super().choose(drafts, n_rows, room)
 
 
 class Desk:
