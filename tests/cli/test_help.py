@@ -10,7 +10,18 @@ from outpace.cli.run import run
 from outpace.config import RunConfig
 from outpace.sampling.params import SamplingParams
 
-NAMES = ("run", "chat", "inspect", "doctor", "pull", "convert", "bench width", "bench prefill", "bench decode")
+NAMES = (
+    "run",
+    "chat",
+    "inspect",
+    "doctor",
+    "pull",
+    "convert",
+    "graft detach",
+    "bench width",
+    "bench prefill",
+    "bench decode",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ USAGE = 2  # exit code for what was typed wrong
 INTERRUPTED = 130  # what a shell reports after ^C
 
 # In the order of the help; each a module of this package with a function of its name, or with an `app` of further ones.
-COMMANDS = ("run", "chat", "inspect", "doctor", "pull", "convert", "bench")
+COMMANDS = ("run", "chat", "inspect", "doctor", "pull", "convert", "graft", "bench")
 
 
 def _version(is_asked: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from outpace.convert.content import Content, layer_of
 from outpace.errors import ConfigError, nearest
+from outpace.gguf.types import ValueType
 from outpace.gguf.writer import Typed
 
 CHOICES: Final = ("keep", "only", "none")
@@ -18,7 +19,7 @@ def select(content: Content, choice: str) -> Content:
     Args:
         content: A model.
         choice: `keep` for all of it, `none` for the trunk alone. `only` for the MTP layers alone: all keys of the
-            architecture, which say what trunk they fit, and no tokenizer.
+            architecture, which say what trunk they fit, and no tokenizer but the number of its tokens.
 
     Raises:
         ConfigError: Not one of these, or `only` of a model without such layers.
@@ -29,7 +30,7 @@ def select(content: Content, choice: str) -> Content:
         if not content.n_mtp:
             raise ConfigError("--mtp", choice, "keep or none, as this model has no MTP layers")
         keys = {key: value for key, value in content.keys.items() if not key.startswith("tokenizer.")}
-        return replace(content, keys=keys, tensors=_part(content, is_mtp=True))
+        return replace(content, keys=keys | _size(content), tensors=_part(content, is_mtp=True))
     if choice == "none" and content.n_mtp:
         return replace(content, keys=_trunk_keys(content), tensors=_part(content, is_mtp=False), n_mtp=0)
     return content
@@ -39,6 +40,14 @@ def _part(content: Content, is_mtp: bool) -> dict[str, Any]:
     return {
         name: rows for name, rows in content.tensors.items() if ((layer_of(name) or 0) >= content.n_layers) is is_mtp
     }
+
+
+def _size(content: Content) -> dict[str, Any]:
+    """Return the key that says how many tokens a model knows, where only its list of tokens does."""
+    key, tokens = f"{content.arch}.vocab_size", content.keys.get("tokenizer.ggml.tokens")
+    if key in content.keys or tokens is None:
+        return {}
+    return {key: Typed(ValueType.UINT32, len(tokens.value if isinstance(tokens, Typed) else tokens))}
 
 
 def _trunk_keys(content: Content) -> dict[str, Any]:

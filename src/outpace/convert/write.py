@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,10 @@ from outpace.convert.mix import Mix, type_of
 from outpace.convert.quantise import pieces
 from outpace.errors import ConfigError, ModelFileError, ResourceError
 from outpace.gguf.types import GGMLType
-from outpace.gguf.writer import Tensor, header_bytes, tensor_bytes, write_gguf
+from outpace.gguf.writer import Tensor, alignment_of, header_bytes, tensor_bytes, write_gguf
 
 Progress = Callable[[str, int, int], None]
 QUANTIZATION_VERSION: Final = 2  # of the block layouts
-_ALIGNMENT: Final = 32  # the format's own, which needs no key
 
 
 def unseen(_what: str, _done: int, _total: int) -> None:
@@ -61,15 +60,33 @@ def check_target(path: Path, is_forced: bool) -> None:
 
 
 def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads: int, progress: Progress) -> Written:
+    """Write a model's file with the types of a mix; see `write_typed`."""
+    is_tied = "output.weight" not in content.tensors
+    kinds = {name: type_of(mix, name, rows.shape, content.n_layers, is_tied) for name, rows in content.tensors.items()}
+    keys = content.keys | {"general.file_type": mix.file_type, "general.quantization_version": QUANTIZATION_VERSION}
+    advice = "choose a smaller --type or another disk"
+    return write_typed(replace(content, keys=keys), kinds, source, path, n_threads, progress, advice)
+
+
+def write_typed(
+    content: Content,
+    kinds: Mapping[str, GGMLType],
+    source: Path,
+    path: Path,
+    n_threads: int,
+    progress: Progress,
+    advice: str = "choose another disk",
+) -> Written:
     """Write a model's file.
 
     Args:
-        content: What it is to hold.
-        mix: Which types.
+        content: What it is to hold; its keys are all keys of the file.
+        kinds: The type of each tensor; a tensor of a GGUF file that has its type already is copied byte for byte.
         source: Where the content comes from, for messages.
         path: Where to; a file that is there is replaced.
         n_threads: Threads that round.
         progress: Called with what is done, bytes written and bytes in all.
+        advice: What to do where the disk is too small.
 
     Raises:
         ModelFileError: The source is not what its header says, or the disk refuses.
@@ -77,12 +94,9 @@ def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads:
 
     Cost: memory for some pieces of 4 MB a thread, whatever the size of the model.
     """
-    is_tied = "output.weight" not in content.tensors
-    kinds = {name: type_of(mix, name, rows.shape, content.n_layers, is_tied) for name, rows in content.tensors.items()}
-    sizes = {name: tensor_bytes(kind, content.tensors[name].shape) for name, kind in kinds.items()}
-    keys = content.keys | {"general.file_type": mix.file_type, "general.quantization_version": QUANTIZATION_VERSION}
+    sizes = {name: tensor_bytes(kinds[name], rows.shape) for name, rows in content.tensors.items()}
     total = sum(sizes.values())
-    _check_room(keys, content, kinds, sizes, path)
+    _check_room(content, kinds, sizes, path, advice)
     done = 0
 
     def counted(data: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -98,7 +112,7 @@ def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads:
             name: (kinds[name], rows.shape, counted(pieces(source, name, rows, kinds[name], pool, 2 * n_threads)))
             for name, rows in content.tensors.items()
         }
-        write_gguf(path, keys, tensors, is_durable=True)
+        write_gguf(path, content.keys, tensors, is_durable=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"{path}: the file", total, done, "make room on its disk") from error
@@ -113,12 +127,13 @@ def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads:
 
 
 def _check_room(
-    keys: dict[str, Any], content: Content, kinds: dict[str, GGMLType], sizes: dict[str, int], path: Path
+    content: Content, kinds: Mapping[str, GGMLType], sizes: Mapping[str, int], path: Path, advice: str
 ) -> None:
     """Raise ResourceError where the file and its alignment will not fit beside what is on the disk."""
+    alignment = alignment_of(content.keys)
     described: dict[str, Tensor] = {name: (kinds[name], rows.shape, b"") for name, rows in content.tensors.items()}
-    n_header = len(header_bytes(keys, described, _ALIGNMENT, 3))
-    needed = n_header + sum(-(-n_bytes // _ALIGNMENT) * _ALIGNMENT for n_bytes in sizes.values()) + _ALIGNMENT
+    n_header = len(header_bytes(content.keys, described, alignment, 3))
+    needed = n_header + sum(-(-n_bytes // alignment) * alignment for n_bytes in sizes.values()) + alignment
     free = shutil.disk_usage(path.parent).free
     if needed > free:
-        raise ResourceError(f"{path}: the file", needed, free, "choose a smaller --type or another disk")
+        raise ResourceError(f"{path}: the file", needed, free, advice)

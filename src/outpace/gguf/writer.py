@@ -76,8 +76,7 @@ def write_gguf(
         OSError: The disk refuses.
     """
     path = Path(path)
-    alignment = metadata.get("general.alignment", 32)
-    alignment = int(alignment.value if isinstance(alignment, Typed) else alignment)
+    alignment = alignment_of(metadata)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         out = file.file
         try:
@@ -132,6 +131,12 @@ def tensor_bytes(kind: GGMLType, shape: Sequence[int]) -> int:
     for size in shape[:-1]:
         n *= size
     return n
+
+
+def alignment_of(metadata: Mapping[str, Any]) -> int:
+    """Return what offsets of tensors are multiples of: `general.alignment`, or the format's own 32."""
+    alignment = metadata.get("general.alignment", 32)
+    return int(alignment.value if isinstance(alignment, Typed) else alignment)
 
 
 def header_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], alignment: int, version: int) -> bytes:

@@ -1,0 +1,68 @@
+"""`outpace graft`: a head that drafts, for a model that has none; commands with more to say have files of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outpace.cli import options as o
+
+if TYPE_CHECKING:
+    from outpace.convert.write import Written
+
+app = typer.Typer(help="Give a model a head that drafts, or take it off.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The file to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+
+
+@app.command()
+def detach(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", show_default=False, help="A model with MTP layers, named as MODEL elsewhere."),
+    ],
+    out: Out,
+    head: Annotated[
+        Path | None, typer.Option("--head", metavar="HEAD", help="Where to write the head, in a file of its own.")
+    ] = None,
+    force: Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Write a model without the layers that predict further tokens, and those in a file of their own.
+
+    Every tensor keeps its bytes. The files appear when they are complete.
+    """
+    from outpace import hub
+    from outpace.cli.progress import Meter
+    from outpace.graft.detach import detach as take_off
+
+    with Meter() as meter:
+        found = hub.resolve(file, progress=meter)
+    with Meter() as meter:
+        parts = take_off(found, out, head, is_forced=force, progress=meter)
+    for written in (parts.trunk, parts.head):
+        if written is not None:
+            typer.echo(_line(written))
+    if as_json:
+        answer = _numbers(parts.trunk) | {"head": None if parts.head is None else _numbers(parts.head)}
+        typer.echo(json.dumps(answer))
+
+
+def _line(written: Written) -> str:
+    from outpace.errors import readable_bytes
+
+    layers = f", {written.n_mtp} MTP layer{'s' * (written.n_mtp > 1)}" if written.n_mtp else ""
+    return f"{written.path}: {readable_bytes(written.n_bytes)}, {written.n_tensors} tensors{layers}"
+
+
+def _numbers(written: Written) -> dict[str, Any]:
+    return {
+        "path": str(written.path),
+        "bytes": written.n_bytes,
+        "tensors": written.n_tensors,
+        "mtp_layers": written.n_mtp,
+    }
