@@ -94,6 +94,7 @@ void run(Program& program, const std::vector<int32_t>& tokens, nb::list segments
 
 void bind_program(nb::module_& m) {
     m.def("codes_bytes", &codes_bytes, "rows"_a, "stride"_a, "Bytes of the integer codes of a value, scales left out.");
+    m.def("scales_bytes", &scales_bytes, "rows"_a, "stride"_a, "Bytes of the scales of a value's integer codes.");
     m.def(
         "kv_page_bytes",
         [](int n_kv_heads, int head_dim, int kv_type) { return kv_page_bytes({n_kv_heads, head_dim}, kv_type); },

@@ -24,6 +24,8 @@ size_t codes_bytes(size_t rows, size_t stride) {
     return 2 * rows * stride + (rows * sizeof(Offsets) + groups * kGroupRows) * (stride / kBlock);
 }
 
+size_t scales_bytes(size_t rows, size_t stride) { return rows * (stride / kBlock) * sizeof(BlockScale); }
+
 Program::Program(std::shared_ptr<WeightArena> weights, std::shared_ptr<State> state, std::shared_ptr<Memory> workspace,
                  ProgramSpec spec)
     : weights_(std::move(weights)),

@@ -21,6 +21,8 @@ namespace outpace {
 
 // Codes of a value, for as many rows as there may be: q, low, low_offsets and has_low of kernels.h, one after another.
 size_t codes_bytes(size_t rows, size_t stride);
+// The scales that go with them.
+size_t scales_bytes(size_t rows, size_t stride);
 
 struct ProgramSpec {
     int max_rows, max_exported, max_wanted;

@@ -31,10 +31,11 @@ enum WeightType : int {
     kBF16 = 30,
 };
 
-// The offset of unsigned weights, as the start of an integer sum: -8 * sum of a block's codes.
+// The offset of unsigned weights, as the start of an integer sum: of a block's codes,
 struct Offsets {
-    int32_t all;    // over its 32 values
-    int32_t first;  // over the first 16
+    int32_t all;    // -8 * the sum of the 32; other offsets are multiples of it
+    int32_t first;  // -32 * the sum of the first 16, for the six-bit type, whose halves have scales of their own
+    int32_t rest;   // -32 * the sum of the other 16
 };
 
 // What one block of 32 activations needs beside its codes. A code is q + low / 256; `low` is 0 but in the few blocks

@@ -3,10 +3,11 @@
 // Shapes: w [n_rows, n_cols] packed in tiles of 16 rows (formats.h), x [T, n_cols] as codes of 8 bits, in some blocks
 // 16, with a scale for each 32 values (or float for F32, F16, BF16), y [T, out_stride] float32. Fused: bias, residual
 // sum. Reduction order: for each element, blocks of 32 along k in order; inside a block the integer sum is exact, then
-//   y += float(sum) * (d_w * d_x), and for types with a minimum y += m * (d_x * sum(q_x)). A block in which some row
-//   has lower code halves is summed in units of 1/256 for all rows: the same value, to the bit. For float weights two
-//   partial sums (even and odd k) are added at the end. Nothing depends on T, on the tile or on the thread, so one row
-//   alone and the same row among others get the same bits; every operation is exactly rounded, so all tiers agree.
+//   y += float(sum) * (d_w * d_x), and for types with a minimum y += m * (d_x * sum(q_x)); where the halves of a block
+//   have scales of their own, y += (float(sum_1) * d_1 + float(sum_2) * d_2) * d_x. Where a row's codes have lower
+//   halves, its sum is in units of 1/256. For float weights two partial sums (even and odd k) are added at the end.
+// Nothing depends on T, on the tile or on the thread, so one row alone and the same row among others get the same bits;
+// every operation is exactly rounded, so all tiers agree.
 // Unpacking is shared by up to kWidth rows of x, whose sums stay in registers.
 #pragma once
 
@@ -23,6 +24,7 @@ constexpr int kWidth = 4;
 constexpr int kWidth = 2;
 #endif
 constexpr int kPrefetchBytes = 4096;
+constexpr int kFewRows = 3;  // one row in so many is done by itself
 
 OUTPACE_INLINE void prefetch(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 2);
@@ -44,8 +46,9 @@ OUTPACE_INLINE void store_rows(const LinearArgs& a, const f32x16 (&y)[T], int t0
 template <class F>
 OUTPACE_INLINE void start(const Offsets& offsets, i32x16& low, i32x16& high) {
     if constexpr (F::kHalves) {
-        low = shl<F::kOffsetShift>(set1_i32(offsets.first));
-        high = shl<F::kOffsetShift>(sub(set1_i32(offsets.all), set1_i32(offsets.first)));
+        static_assert(8 << F::kOffsetShift == 32);
+        low = set1_i32(offsets.first);
+        high = set1_i32(offsets.rest);
     } else if constexpr (F::kOffsetShift >= 0) {
         low = shl<F::kOffsetShift>(set1_i32(offsets.all));
     } else {
@@ -83,7 +86,7 @@ OUTPACE_INLINE const X& at(const RowPointers<T>& rows, int t) {
 template <class F, int T, int P>
 OUTPACE_INLINE void dot_block(const uint8_t* block, int pair, const RowPointers<T>& q, i32x16 (&low)[T],
                               i32x16 (&high)[T]) {
-    unroll<8>([&](auto quad_index) {
+    unroll<8>([&](auto quad_index) OUTPACE_ALWAYS {
         constexpr int I = decltype(quad_index)::value;
         const u8x64 w = F::template quad<P, I>(block, pair);
 #pragma GCC unroll 8
@@ -101,10 +104,13 @@ OUTPACE_INLINE void add_block(const Factors& f, const RowPointers<T>& s, const i
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
         const auto& scale = at<BlockScale>(s, t);
-        const f32x16 d = set1(scale.d);
-        y[t] = fma(to_f32(low[t]), mul(f.d, d), y[t]);
-        if constexpr (F::kHalves) y[t] = fma(to_f32(high[t]), mul(f.m, d), y[t]);
-        if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
+        if constexpr (F::kHalves) {
+            const f32x16 halves = fma(to_f32(high[t]), f.m, mul(to_f32(low[t]), f.d));
+            y[t] = fma(halves, set1(scale.d), y[t]);
+        } else {
+            y[t] = fma(to_f32(low[t]), mul(f.d, set1(scale.d)), y[t]);
+            if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
+        }
     }
 }
 
@@ -119,27 +125,45 @@ OUTPACE_INLINE void sub_block(const uint8_t* block, int pair, const Factors& f, 
     add_block<F, T>(f, s, low, high, y);
 }
 
-// The same where some row's codes have lower halves: all in units of 1/256. Rare, and kept out of the common case's
-// registers.
+// The same where some rows' codes have lower halves: sums in units of 1/256. Rare, and kept out of the common case's
+// registers. Values far above their neighbours mostly stand in the same block of every row, whose lower halves then
+// share the unpacking; a row or two of many are done by themselves, and the others keep their units: of those the sum
+// is exact in either.
 template <class F, int T, int P>
-__attribute__((noinline)) void sub_block_with_low(const uint8_t* block, int pair, Factors f, const Activations& x,
-                                                  f32x16 (&y)[T]) {
+__attribute__((noinline)) void sub_block_with_low(const uint8_t* block, int pair, const Factors& f,
+                                                  const Activations& x, const uint8_t* has_low, f32x16 (&y)[T]) {
     const size_t n_blocks = x.row_stride / kBlock;
-    const RowPointers<T> s(x.s, n_blocks * sizeof(BlockScale)), offsets(x.low_offsets, n_blocks * sizeof(Offsets));
+    const RowPointers<T> s(x.s, n_blocks * sizeof(BlockScale));
     i32x16 low[T], high[T];
     for (int t = 0; t < T; ++t) start<F>(at<BlockScale>(s, t).q, low[t], high[t]);
     dot_block<F, T, P>(block, pair, RowPointers<T>(x.q, x.row_stride), low, high);
-    for (int t = 0; t < T; ++t) {
-        i32x16 more_low, more_high;
-        start<F>(at<Offsets>(offsets, t), more_low, more_high);
-        low[t] = add(shl<8>(low[t]), more_low);
-        if constexpr (F::kHalves) high[t] = add(shl<8>(high[t]), more_high);
-    }
-    dot_block<F, T, P>(block, pair, RowPointers<T>(x.low, x.row_stride), low, high);
     const f32x16 part = set1(1.0f / 256.0f);
-    f.d = mul(f.d, part);
-    if constexpr (F::kHalves) f.m = mul(f.m, part);
-    add_block<F, T>(f, s, low, high, y);
+    const Factors fine = {mul(f.d, part), F::kHalves ? mul(f.m, part) : f.m};
+    const auto in_parts = [&](int t, i32x16& row_low, i32x16& row_high) OUTPACE_ALWAYS {
+        i32x16 more_low, more_high;
+        start<F>(x.low_offsets[t * n_blocks], more_low, more_high);
+        row_low = add(shl<8>(row_low), more_low);
+        if constexpr (F::kHalves) row_high = add(shl<8>(row_high), more_high);
+    };
+    int n_with_low = 0;
+    for (int t = 0; t < T; ++t) n_with_low += has_low[t];
+    if (n_with_low * kFewRows >= T) {
+        for (int t = 0; t < T; ++t) in_parts(t, low[t], high[t]);
+        dot_block<F, T, P>(block, pair, RowPointers<T>(x.low, x.row_stride), low, high);
+        add_block<F, T>(fine, s, low, high, y);
+        return;
+    }
+#pragma GCC unroll 1
+    for (int t = 0; t < T; ++t) {
+        i32x16 row_low[1] = {low[t]}, row_high[1] = {high[t]};
+        f32x16 sum[1] = {y[t]};
+        if (has_low[t]) {
+            in_parts(t, row_low[0], row_high[0]);
+            dot_block<F, 1, P>(block, pair, RowPointers<1>(x.low + t * x.row_stride, 0), row_low, row_high);
+        }
+        add_block<F, 1>(has_low[t] ? fine : f, RowPointers<1>(x.s + t * n_blocks, 0), row_low, row_high, sum);
+        y[t] = sum[0];
+    }
 }
 
 // The activations from row t and block b on.
@@ -160,19 +184,21 @@ void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0)
     for (int b = 0; b < n_blocks; block += F::kBytes) {
         const auto prepared = F::prepare(block);
         for (int pair = 0; pair < (F::kSubs + 1) / 2; ++pair) {
-            unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) {
+            unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) OUTPACE_ALWAYS {
                 constexpr int P = decltype(parity)::value;
                 // A share with each sub-block: a burst would hold the line buffers that loads wait for.
                 constexpr size_t share = F::kBytes / F::kSubs;
                 if (t0 == 0) prefetch(block + kPrefetchBytes + (2 * pair + P) * share, share);
                 const Factors f = F::factors(block, prepared, 2 * pair + P);
                 // Of a whole group of rows, these among them: one more costs time only, and no bit.
+                const uint8_t* has_low = x.has_low + b * kGroupRows;
                 uint64_t rows_with_low;
-                std::memcpy(&rows_with_low, x.has_low + b * kGroupRows, sizeof rows_with_low);
+                std::memcpy(&rows_with_low, has_low, sizeof rows_with_low);
                 if (__builtin_expect(rows_with_low != 0, 0)) {
                     f32x16 z[T];
                     for (int t = 0; t < T; ++t) z[t] = y[t];
-                    sub_block_with_low<F, T, P>(block, pair, f, from(x, 0, static_cast<size_t>(b)), z);
+                    sub_block_with_low<F, T, P>(block, pair, f, from(x, 0, static_cast<size_t>(b)),
+                                                has_low + t0 % kGroupRows, z);
                     for (int t = 0; t < T; ++t) y[t] = z[t];
                 } else {
                     sub_block<F, T, P>(block, pair, f, q, s, y);

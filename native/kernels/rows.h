@@ -65,8 +65,8 @@ OUTPACE_INLINE Rounded rounded(const float* x, float per) {
 OUTPACE_INLINE Offsets store_codes(const Rounded& code, int8_t* q) {
     store_i8(q, code.lo);
     store_i8(q + 16, code.hi);
-    const int32_t first = sum(to_i32(load_i8(q)));
-    return {-8 * (first + sum(to_i32(load_i8(q + 16)))), -8 * first};
+    const int32_t first = sum(to_i32(load_i8(q))), rest = sum(to_i32(load_i8(q + 16)));
+    return {-8 * (first + rest), -32 * first, -32 * rest};
 }
 
 // Blocks of 32 (n a multiple of 32). 8 bits: d = max|x| / 127, code = x / d. 16 bits: 256 code = x / (d / 256) with
@@ -100,7 +100,7 @@ void quantize(const float* x, int n, CodeRow out) {
             } else {
                 s.q = store_codes(code, out.q);
                 std::memset(out.low, 0, kBlock);
-                *out.low_offsets = {0, 0};
+                *out.low_offsets = {};
                 s.d = top[b] / most;
                 s.ds = s.d * static_cast<float>(s.q.all / -8);
             }

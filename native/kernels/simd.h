@@ -12,7 +12,8 @@
 #include <immintrin.h>
 #endif
 
-#define OUTPACE_INLINE inline __attribute__((always_inline))
+#define OUTPACE_ALWAYS __attribute__((always_inline))
+#define OUTPACE_INLINE inline OUTPACE_ALWAYS
 
 namespace outpace {
 namespace {

@@ -80,6 +80,9 @@ def integer_rate(tier: str, pool: Pool, rounds: int) -> float:
 def codes_bytes(rows: int, stride: int) -> int:
     """Bytes of the integer codes of a value, scales left out."""
 
+def scales_bytes(rows: int, stride: int) -> int:
+    """Bytes of the scales of a value's integer codes."""
+
 def kv_page_bytes(n_kv_heads: int, head_dim: int, kv_type: int) -> int:
     """Bytes of one page of 64 positions of one layer."""
 

@@ -40,7 +40,7 @@ def run(tier, kind, matrices, x, router, *, n_used=3, renormalise=True, threads=
 
     def codes(rows, n):
         n_bytes = _native.codes_bytes(rows, n)
-        return (NONE, NONE, 0, 0) if plain else (space.take(n_bytes), space.take(rows * n // 32 * 16), n, rows)
+        return (NONE, NONE, 0, 0) if plain else (space.take(n_bytes), space.take(_native.scales_bytes(rows, n)), n, rows)
 
     of_x, of_slots, of_hidden = codes(t, D), codes(slots, D), codes(slots, F)
     pool = _native.Pool(threads)

@@ -77,7 +77,7 @@ def linear(tier, kind, raw, shape, x, *, threads=1, residual=None, bias=None):
     stride, out_stride = padded(k), padded(n)
     space = Space()
     at_x, at_out = space.take(4 * t * stride), space.take(4 * t * out_stride)
-    at_q, at_s = space.take(_native.codes_bytes(max(t, 1), stride)), space.take(t * stride // 32 * 16)
+    at_q, at_s = space.take(_native.codes_bytes(max(t, 1), stride)), space.take(_native.scales_bytes(t, stride))
     at_r = space.take(4 * t * out_stride)
     pool = _native.Pool(threads)
     arena = _native.WeightArena(tier, pool, _native.packed_bytes(tier, int(kind), n, k))

@@ -10,7 +10,6 @@ from outpace import _native
 NONE = -1
 ALIGN = 64  # bytes
 BLOCK = 32  # activations that share a scale record
-SCALE_BYTES = 16  # of one block's scale record
 
 # Bytes from one offset up to another.
 Extent: TypeAlias = tuple[int, int]
@@ -61,7 +60,8 @@ class Buffer:
     @property
     def scale_bytes(self) -> int:
         """Bytes of the scale records."""
-        return self.rows * self.code_stride // BLOCK * SCALE_BYTES
+        n_bytes: int = _native.scales_bytes(self.rows, self.code_stride)
+        return n_bytes
 
     def place(self, group: int = 0) -> tuple[int, int, int]:
         """Return offset, stride and the stride of groups of `group` values, as an operand of a row-wise verb."""
