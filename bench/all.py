@@ -16,6 +16,7 @@ from bench.harness import say
 from bench.random_gguf import write_random_llama
 from outpace import env
 from outpace.gguf.types import GGMLType
+from outpace.spread import LEAST_ROUNDS
 
 SMALL = "smollm2-135m"
 TYPES = (GGMLType.Q4_0, GGMLType.Q4_K, GGMLType.Q6_K, GGMLType.Q8_0)
@@ -53,7 +54,7 @@ def benches(files: list[Path], rounds: int, other: peer.Peer | None) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     peer.add_option(parser)
-    parser.add_argument("--rounds", type=int, default=harness.LEAST_ROUNDS)
+    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
     parser.add_argument("--only", help="some of the benches, with commas")
     parser.add_argument("--types", default=",".join(kind.name for kind in TYPES), help="of the random files")
     args = parser.parse_args()

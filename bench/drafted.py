@@ -18,11 +18,12 @@ from time import perf_counter
 import numpy as np
 
 from bench import harness, peer
-from bench.harness import Spread, ratios, say, table, verdict
+from bench.harness import say, table
 from bench.peer_server import Server
 from outpace.cli.decoding import Arm, Subjects
 from outpace.cli.imposed import Coins
 from outpace.sampling.params import SamplingParams
+from outpace.spread import LEAST_ROUNDS, Spread, ratios, verdict
 
 THEIRS = "the peer, drafting"
 
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--asked", type=float, help="what automatic drafting should reach, in times plain decoding")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("-n", type=int, default=128, help="tokens of an answer")
-    parser.add_argument("--rounds", type=int, default=harness.LEAST_ROUNDS)
+    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
     parser.add_argument("--threads", type=int, default=0, help="for both; all CPUs unless said")
     args = parser.parse_args()
     threads = args.threads or harness.cpus()

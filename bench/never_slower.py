@@ -13,9 +13,10 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from bench import harness
-from bench.harness import Spread, say, table
+from bench.harness import say, table
 from bench.tasks.prompts import Prompt, some
 from outpace import LLM, hub
+from outpace.spread import LEAST_ROUNDS, Spread
 
 # No difference smaller than this is called one.
 LEAST_NOISE = 0.01
@@ -120,8 +121,8 @@ def main() -> None:
         f"drafting was slower than plain on {result['slower']} of {len(rows)} prompts, faster on {result['faster']}; "
         f"plain runs differ among themselves by up to {noise:.1%}; {n_different} texts differ"
     )
-    if args.rounds < harness.LEAST_ROUNDS:
-        print(f"no verdict before {harness.LEAST_ROUNDS} rounds")
+    if args.rounds < LEAST_ROUNDS:
+        print(f"no verdict before {LEAST_ROUNDS} rounds")
     harness.finish("never_slower", result)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness import Spread, table
+from bench.harness import table
 from outpace import _native, env, hub
 from outpace.backends.backend import Limits
 from outpace.backends.cpu import CpuBackend, choose_tier
@@ -25,6 +25,7 @@ from outpace.gguf.file import open_gguf
 from outpace.graph.cost import step_cost
 from outpace.graph.step import PAGE, Segment, Step
 from outpace.models import load_plan
+from outpace.spread import Spread
 
 # Large enough that no cache holds it.
 READ_BYTES = 512 << 20

@@ -12,8 +12,9 @@ from dataclasses import asdict
 import numpy as np
 
 from bench import harness
-from bench.harness import ratios, say, table, verdict
+from bench.harness import say, table
 from outpace import LLM
+from outpace.spread import LEAST_ROUNDS, ratios, verdict
 
 LEAST = 0.99
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a path or a name that `outpace pull` knows; its file must have a head")
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=harness.LEAST_ROUNDS)
+    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     random = np.random.default_rng(0)

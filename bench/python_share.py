@@ -11,9 +11,10 @@ import pstats
 from time import perf_counter
 
 from bench import harness
-from bench.harness import Spread, table
+from bench.harness import table
 from bench.tasks.prompts import PROMPTS
 from outpace import LLM, hub
+from outpace.spread import Spread, verdict
 
 FRESH = "The history of the lighthouse begins with"
 REPEATING = next(each.text for each in PROMPTS if each.repeats)
@@ -72,7 +73,7 @@ def main() -> None:
     rows, result = [], {}
     for name in CASES:
         share, wall, gap = Spread.of(shares[name]), Spread.of(walls[name]), Spread.of(outside[name])
-        met = harness.verdict(share, 0.03, at_most=True)
+        met = verdict(share, 0.03, at_most=True)
         interval = f"{share.low:.2%} - {share.high:.2%}"
         rows.append([name, f"{wall.median:.3f}", f"{gap.median:.0f}", f"{share.median:.2%}", interval, met])
         result[name] = {"share": share.as_json(), "step_ms": wall.as_json(), "outside_us": gap.as_json(), "met": met}

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import harness, peer
-from bench.harness import Spread, ratios, say, table, verdict
+from bench.harness import say, table
 from bench.peer import Peer
 from outpace import hub
+from outpace.spread import Spread, ratios, verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import subprocess
 from time import perf_counter
 
 from bench import harness
-from bench.harness import ROOT, Spread, verdict
+from bench.harness import ROOT
+from outpace.spread import Spread, verdict
 
 MOST_S = 1.0
 

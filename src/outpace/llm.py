@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import fields
@@ -10,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from outpace.engine.stream import Stream
 from outpace.errors import ConfigError, RequestError, nearest
 from outpace.graph.cost import state_spec
 from outpace.graph.step import Segment, Step
+from outpace.later import Later
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
 from outpace.speculate import (
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from outpace.graph.plan import Plan
     from outpace.text.chat import ChatTemplate
     from outpace.text.tokenizer import Tokenizer
-
-T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 
@@ -112,7 +110,7 @@ class LLM:
         )
         self._n_ctx_train = found.config.n_ctx_train
         # The tokenizer is built while the weights are arranged.
-        self._text = _Later(lambda: self._read_tokenizer())
+        self._text = Later(lambda: self._read_tokenizer())
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
         if not self.settings.drafter.endswith("mtp"):
@@ -147,6 +145,15 @@ class LLM:
     def context(self) -> int:
         """Most tokens of a prompt and its answer together."""
         return self.settings.context
+
+    @property
+    def policy(self) -> Policy:
+        """Decides how much is drafted and verified; another may be put in its place between two answers."""
+        return self._engine.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._engine.policy = policy
 
     @overload
     def generate(self, prompt: str, **options: Any) -> Result: ...
@@ -345,29 +352,6 @@ class LLM:
         began = perf_counter()
         self._executable.run(step)
         return perf_counter() - began
-
-
-class _Later(Generic[T]):
-    """A value that a thread is making; an error comes out where the value is asked for."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._found: list[T] = []
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="outpace-load", daemon=True)
-        self._thread.start()
-
-    def __call__(self) -> T:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found[0]
-
-    def _run(self) -> None:
-        try:
-            self._found.append(self._make())
-        except Exception as error:  # noqa: BLE001 - it is raised again where the value is asked for
-            self._error = error
 
 
 def _cpu(tier: str | None, progress: Progress | None) -> Callable[[int], Backend]:

@@ -16,7 +16,6 @@ from outpace.engine.sequence import Sequence
 from outpace.errors import ConfigError
 from outpace.graph.step import StepResult
 from outpace.llm import LLM
-from outpace.speculate.policy import Policy
 
 # Coins are made in runs of this many.
 RUN = 4096
@@ -123,15 +122,6 @@ class ImposedLLM(LLM):
     """
 
     coins: Coins | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """Decides how much is drafted and verified; another may be put in its place between two answers."""
-        return self._engine.policy
-
-    @policy.setter
-    def policy(self, policy: Policy) -> None:
-        self._engine.policy = policy
 
     def _new_sequence(self, *given: Any) -> Sequence:
         return super()._new_sequence(*given) if self.coins is None else ImposedSequence(self.coins, *given)

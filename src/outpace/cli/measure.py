@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -24,11 +23,9 @@ from outpace.graph.cost import state_spec
 from outpace.graph.plan import Plan
 from outpace.graph.step import Segment, Step
 from outpace.models import load_plan
+from outpace.spread import Spread
 
 WARM_UPS = 3
-
-# An interval leaves the truth out this often at most.
-RISK = 0.1
 
 
 class Subject:
@@ -166,14 +163,6 @@ def spread(values: Sequence[float]) -> float:
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Return the median of one or more values, and the ends between which the true one is nine times in ten.
-
-    By the sign test: `n` values lie on one side of the true median as coins fall. Of few values it is the extremes.
-    """
-    found = sorted(values)
-    n, k, outside = len(found), 0, 2 * 0.5 ** len(found)
-    while 2 * (k + 2) <= n and outside + 2 * math.comb(n, k + 1) * 0.5**n <= RISK:
-        k += 1
-        outside += 2 * math.comb(n, k) * 0.5**n
-    ends = {"median": statistics.median(found), "low": found[k], "high": found[n - 1 - k]}
-    return {name: float(f"{value:.4g}") for name, value in ends.items()}
+    """Return the median of one or more values, and the ends between which the true one is nine times in ten."""
+    found = Spread.of(values)
+    return {name: float(f"{getattr(found, name):.4g}") for name in ("median", "low", "high")}

@@ -44,8 +44,9 @@ def test_nothing_held_out_is_trained_on(stream):
 TOPICS = """palindrome|debounce|second highest salary|greatest common divisor|shopping cart|.jpeg|login form|pytest
 2024-03-15|rock, paper|clicked|binary search|flask|mongolia|blue sky|mona lisa|photosynthesis|tides|berlin wall
 bacterium|longest river|microwave|hummus|marie curie|boil on|liver|inflation|make honey|largest mammal|brazil
-lighthouse keeper|landlord|autumn rain|fish market|venice|rocking chair|wedding|small dragon|sailor on|barista|community garden
-grandfather clock|social media|haiku|before sunrise|elevator are|failed an exam"""
+lighthouse keeper|landlord|autumn rain|fish market|venice|rocking chair|wedding|small dragon|sailor on
+barista|community garden|grandfather clock|social media|haiku|before sunrise
+elevator are|failed an exam"""
 
 
 def test_the_topics_that_are_held_out_are_asked_in_no_other_form(stream):
