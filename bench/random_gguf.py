@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from outpace.gguf.quants import dequantize
+from bench import aligned
+from outpace.gguf.quants import dequantize, quantize
 from outpace.gguf.types import BLOCK, GGMLType, ValueType
 from outpace.gguf.writer import Tensor, Typed, tensor_bytes, write_gguf
 
@@ -155,6 +156,8 @@ def write_random_llama(
     rope_base: float = 10000.0,
     norm_eps: float = 1e-5,
     tied: bool = True,
+    mtp: bool = False,
+    mtp_aligned: float | None = None,
     seed: int = 0,
     extra: dict[str, Any] | None = None,
 ) -> Path:
@@ -176,6 +179,9 @@ def write_random_llama(
         rope_base: The rotary base the file states.
         norm_eps: Epsilon of the norms.
         tied: Whether the head is the embedding; else the file has its own `output.weight`.
+        mtp: Whether a multi-token-prediction head follows the blocks, of one block like theirs.
+        mtp_aligned: For about which share of the tokens that head says what the trunk says, 0 to 1; None for a head as
+            random as the rest.
         seed: Of the random generator.
         extra: More metadata, which goes before the rest's own.
 
@@ -183,17 +189,18 @@ def write_random_llama(
         The path.
 
     Raises:
-        ValueError: An unknown architecture, or rows that are not whole blocks of their type.
+        ValueError: An unknown architecture, rows that are not whole blocks of their type, or a share out of range.
     """
     if arch not in ("llama", "qwen3"):
         raise ValueError(f"arch is {arch!r}; llama or qwen3 expected")
+    aligned.check(mtp_aligned)
     if embed_type is None:
         embed_type = GGMLType.Q6_K if type is GGMLType.Q4_K else type
     metadata = {
         "general.architecture": arch,
         "general.name": f"random {arch} {type.name}",
         "general.quantization_version": 2,
-        f"{arch}.block_count": n_layers,
+        f"{arch}.block_count": n_layers + mtp,
         f"{arch}.context_length": context,
         f"{arch}.embedding_length": d_model,
         f"{arch}.feed_forward_length": d_ff,
@@ -205,13 +212,14 @@ def write_random_llama(
         f"{arch}.rope.dimension_count": head_dim,
         f"{arch}.rope.freq_base": rope_base,
         f"{arch}.vocab_size": vocab,
+        **({f"{arch}.nextn_predict_layers": 1} if mtp else {}),
         **tokenizer(vocab),
         **(extra or {}),
     }
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (vocab, d_model), "output_norm.weight": (d_model,)}
     if not tied:
         shapes["output.weight"] = (vocab, d_model)
-    for layer in range(n_layers):
+    for layer in range(n_layers + mtp):
         block = {
             "attn_norm": (d_model,),
             "attn_q": (n_heads * head_dim, d_model),
@@ -225,14 +233,24 @@ def write_random_llama(
         }
         if arch == "qwen3":
             block |= {"attn_q_norm": (head_dim,), "attn_k_norm": (head_dim,)}
+        if layer == n_layers:
+            block |= {f"nextn.{name}": (d_model,) for name in ("enorm", "hnorm", "shared_head_norm")}
+            block["nextn.eh_proj"] = (d_model, 2 * d_model)
         shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in block.items()}
     tensors: dict[str, Tensor] = {}
     for index, (name, shape) in enumerate(shapes.items()):
-        if len(shape) == 1:
-            tensors[name] = (GGMLType.F32, shape, np.ones(shape, "<f4"))
+        kind = embed_type if name in ("token_embd.weight", "output.weight") else type
+        kind = GGMLType.F32 if len(shape) == 1 else kind
+        made = None if mtp_aligned is None else aligned.values(name, d_model, tied, mtp_aligned)
+        std = shape[-1] ** -0.5
+        if mtp_aligned is not None:
+            std = aligned.deviation(name, shape[-1], n_layers, mtp, mtp_aligned)
+        if made is not None:
+            tensors[name] = (kind, shape, quantize(made, kind))
+        elif len(shape) == 1:
+            tensors[name] = (kind, shape, np.ones(shape, "<f4"))
         else:
-            kind = embed_type if name in ("token_embd.weight", "output.weight") else type
-            tensors[name] = (kind, shape, matrix(np.random.default_rng([seed, index]), kind, shape, shape[-1] ** -0.5))
+            tensors[name] = (kind, shape, matrix(np.random.default_rng([seed, index]), kind, shape, std))
     write_gguf(path, metadata, tensors)
     return Path(path)
 
@@ -272,7 +290,8 @@ def main() -> None:
     parser.add_argument("--untied", action="store_true", help="give the head its own matrix")
     parser.add_argument("--shape", choices=sorted({shape for _, shape in SIZES}), default="tiny", help="of the others")
     parser.add_argument("--mtp-aligned", type=float, metavar="SHARE", help="let the draft head agree: 0 to 1")
-    parser.add_argument("--no-mtp", action="store_true", help="write no draft head")
+    parser.add_argument("--mtp", action="store_true", help="write a draft head: llama and qwen3")
+    parser.add_argument("--no-mtp", action="store_true", help="write no draft head: the others")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     began = time.perf_counter()
@@ -292,10 +311,15 @@ def main() -> None:
             **numbers,
         )
     else:
-        embed_type = GGMLType[options.embed_type] if options.embed_type else None
-        kind = GGMLType[options.type]
         write_random_llama(
-            options.out, arch=options.arch, type=kind, embed_type=embed_type, seed=options.seed, **numbers
+            options.out,
+            arch=options.arch,
+            type=GGMLType[options.type],
+            embed_type=GGMLType[options.embed_type] if options.embed_type else None,
+            mtp=options.mtp or options.mtp_aligned is not None,
+            mtp_aligned=options.mtp_aligned,
+            seed=options.seed,
+            **numbers,
         )
     seconds, size = time.perf_counter() - began, options.out.stat().st_size
     print(f"{options.out}: {size / 1e6:.1f} MB in {seconds:.1f} s")

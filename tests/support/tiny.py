@@ -10,7 +10,17 @@ from bench import hybrid
 from outpace.gguf.types import GGMLType
 from outpace.gguf.writer import write_gguf
 
-SIZES = {"d_model": 32, "d_ff": 48, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "n_vocab": 64, "n_layers": 2}
+# Of `llama` and `qwen3`; `n_mtp` layers after the others are a draft head.
+SIZES = {
+    "d_model": 32,
+    "d_ff": 48,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "head_dim": 16,
+    "n_vocab": 64,
+    "n_layers": 2,
+    "n_mtp": 0,
+}
 
 
 # Of the hybrid family: every second layer attention, and a draft layer.
@@ -45,7 +55,8 @@ def metadata(arch: str = "llama", **sizes: int) -> dict[str, Any]:
     n = SIZES | sizes
     return {
         "general.architecture": arch,
-        f"{arch}.block_count": n["n_layers"],
+        f"{arch}.block_count": n["n_layers"] + n["n_mtp"],
+        **({f"{arch}.nextn_predict_layers": n["n_mtp"]} if n["n_mtp"] else {}),
         f"{arch}.context_length": 512,
         f"{arch}.embedding_length": n["d_model"],
         f"{arch}.feed_forward_length": n["d_ff"],
@@ -68,7 +79,7 @@ def shapes(arch: str = "llama", tied: bool = False, **sizes: int) -> dict[str, t
     found: dict[str, tuple[int, ...]] = {"token_embd.weight": (n["n_vocab"], d), "output_norm.weight": (d,)}
     if not tied:
         found["output.weight"] = (n["n_vocab"], d)
-    for layer in range(n["n_layers"]):
+    for layer in range(n["n_layers"] + n["n_mtp"]):
         names: dict[str, tuple[int, ...]] = {
             "attn_norm": (d,),
             "attn_q": (n["n_heads"] * k, d),
@@ -82,6 +93,9 @@ def shapes(arch: str = "llama", tied: bool = False, **sizes: int) -> dict[str, t
         }
         if arch == "qwen3":
             names |= {"attn_q_norm": (k,), "attn_k_norm": (k,)}
+        if layer >= n["n_layers"]:
+            names |= {"nextn.eh_proj": (d, 2 * d), "nextn.enorm": (d,), "nextn.hnorm": (d,)}
+            names["nextn.shared_head_norm"] = (d,)
         found |= {f"blk.{layer}.{name}.weight": shape for name, shape in names.items()}
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from outpace.gguf.weights import WeightRef, Weights
 from outpace.graph.ops import Ops, Value
+from outpace.models.definition import Config
 from outpace.models.hybrid import Experts
 
 
@@ -65,16 +66,14 @@ def head(w: Weights, n_vocab: int, d_model: int) -> WeightRef:
     return w("output.weight" if w.has("output.weight") else "token_embd.weight", n_vocab, d_model)
 
 
-def logits(ops: Ops, w: Weights, n_vocab: int, norm_eps: float, x: Value) -> None:
-    """End a trunk: final norm and vocabulary projection of the wanted rows, as output `logits` [W, V]."""
-    d_model = x.shape[-1]
-    h = ops.rms_norm(ops.wanted(x), w("output_norm.weight", d_model), norm_eps)  # [W, D]
-    ops.output("logits", ops.linear(h, head(w, n_vocab, d_model)))
+def end(ops: Ops, w: Weights, c: Config, x: Value) -> None:
+    """End a trunk: final norm and vocabulary projection of the wanted rows, as output `logits` [W, V].
 
-
-def hidden_and_logits(ops: Ops, w: Weights, n_vocab: int, norm_eps: float, x: Value) -> None:
-    """End a trunk that has a draft program: also names the normed state of the exported rows, `hidden` [X, D]."""
-    d_model = x.shape[-1]
-    h = ops.rms_norm(ops.exported(x), w("output_norm.weight", d_model), norm_eps)  # [X, D]
-    ops.output("hidden", h)
-    ops.output("logits", ops.linear(ops.wanted(h), head(w, n_vocab, d_model)))
+    One that has a draft program also names the normed state of the exported rows, `hidden` [X, D].
+    """
+    h = ops.exported(x) if c.n_mtp else ops.wanted(x)
+    h = ops.rms_norm(h, w("output_norm.weight", c.d_model), c.norm_eps)  # [X, D] or [W, D]
+    if c.n_mtp:
+        ops.output("hidden", h)
+        h = ops.wanted(h)
+    ops.output("logits", ops.linear(h, head(w, c.n_vocab, c.d_model)))

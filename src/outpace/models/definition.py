@@ -31,6 +31,10 @@ class Config(Protocol):
         """Rows V of the embedding table, and of the logits."""
 
     @property
+    def norm_eps(self) -> float:
+        """Added to the mean square inside every norm's root."""
+
+    @property
     def n_ctx_train(self) -> int:
         """Longest context the model was trained for, in positions."""
 

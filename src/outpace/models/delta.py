@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from outpace.gguf.weights import Weights
 from outpace.graph.ops import Ops, Rope, Value
 from outpace.models import mtp
-from outpace.models.blocks import experts, hidden_and_logits, logits, swiglu
+from outpace.models.blocks import end, experts, swiglu
 from outpace.models.hybrid import Config
 
 # Added to the sum of squares when queries and keys are normalised: the published code has it fixed.
@@ -103,8 +103,7 @@ def trunk(ops: Ops, w: Weights, c: Config, family: Family) -> None:
     x = ops.embed(w("token_embd.weight", c.n_vocab, c.d_model))  # [T, D]
     for layer, is_recurrent in enumerate(c.is_recurrent):
         x = block(ops, w.scoped(f"blk.{layer}."), c, family, layer, is_recurrent, x)
-    end = hidden_and_logits if c.n_mtp else logits
-    end(ops, w, c.n_vocab, c.norm_eps, x)
+    end(ops, w, c, x)
 
 
 def draft(ops: Ops, w: Weights, c: Config, family: Family) -> None:

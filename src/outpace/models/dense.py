@@ -15,7 +15,8 @@ class Config:
 
     Attributes:
         arch: `general.architecture`, also the prefix of the keys.
-        n_layers: Layers L.
+        n_layers: Layers L of the trunk.
+        n_mtp: Layers after those that only predict further tokens: 0 or 1.
         d_model: Width D.
         d_ff: Feed-forward width F.
         n_heads: Query heads H.
@@ -31,6 +32,7 @@ class Config:
 
     arch: str
     n_layers: int
+    n_mtp: int
     d_model: int
     d_ff: int
     n_heads: int
@@ -43,11 +45,6 @@ class Config:
     rope_base: float
     rope_scale: float
 
-    @property
-    def n_mtp(self) -> int:
-        """Layers after the trunk's that only predict further tokens."""
-        return 0
-
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Config:
         """Read the numbers of the file's own architecture; see `definition.Config`.
@@ -56,12 +53,14 @@ class Config:
         """
         arch = metadata.str("general.architecture")
         _refuse_variants(metadata, arch)
+        n_layers, n_mtp = numbers.layers(metadata, arch)
         d_model = numbers.count(metadata, f"{arch}.embedding_length")
         n_heads, n_kv_heads = numbers.heads(metadata, arch)
         head_dim = numbers.head_dim(metadata, arch, d_model, n_heads)
         return cls(
             arch=arch,
-            n_layers=numbers.count(metadata, f"{arch}.block_count"),
+            n_layers=n_layers,
+            n_mtp=n_mtp,
             d_model=d_model,
             d_ff=numbers.count(metadata, f"{arch}.feed_forward_length"),
             n_heads=n_heads,
@@ -80,9 +79,6 @@ def _refuse_variants(metadata: Metadata, arch: str) -> None:
     n_experts = metadata.int(f"{arch}.expert_count", 0)
     if n_experts:
         raise UnsupportedError(f"{arch} with", f"{n_experts} experts", ("one dense feed-forward network a layer",))
-    if metadata.int(f"{arch}.nextn_predict_layers", 0):
-        without = "files without one, as `outpace convert MODEL NEW --mtp none` writes them"
-        raise UnsupportedError("a multi-token-prediction layer of the architecture", arch, (without,))
     window = metadata.int(f"{arch}.attention.sliding_window", 0)
     n_ctx_train = metadata.int(f"{arch}.context_length", 0)
     if 0 < window < n_ctx_train:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from outpace.errors import ConfigError, UnsupportedError
+from outpace.errors import ConfigError
 from outpace.gguf.metadata import Metadata
 from outpace.models import numbers
 
@@ -85,7 +85,7 @@ class Config:
     def from_metadata(cls, metadata: Metadata) -> Config:
         """Read the numbers of the file's own architecture; see `definition.Config`."""
         arch = metadata.str("general.architecture")
-        n_layers, n_mtp = _layers(metadata, arch)
+        n_layers, n_mtp = numbers.layers(metadata, arch)
         d_model = numbers.count(metadata, f"{arch}.embedding_length")
         n_heads, n_kv_heads = numbers.heads(metadata, arch)
         head_dim = numbers.head_dim(metadata, arch, d_model, n_heads)
@@ -114,20 +114,6 @@ class Config:
             rope_base=numbers.positive(metadata, f"{arch}.rope.freq_base", 10000.0),
             rope_scale=numbers.rope_scale(metadata, arch),
         )
-
-
-def _layers(metadata: Metadata, arch: str) -> tuple[int, int]:
-    """Return layers of the trunk and of the draft head: `block_count` counts both."""
-    n_all = numbers.count(metadata, f"{arch}.block_count")
-    key = f"{arch}.nextn_predict_layers"
-    n_mtp = metadata.int(key, 0)
-    if n_mtp > 1:
-        raise UnsupportedError(
-            f"{arch} with multi-token-prediction layers, of which the file has", str(n_mtp), ("0", "1")
-        )
-    if not 0 <= n_mtp < n_all:
-        raise ConfigError(key, n_mtp, f"0 or 1, and less than block_count {n_all}, which counts it")
-    return n_all - n_mtp, n_mtp
 
 
 def _recurrent(metadata: Metadata, arch: str, n_layers: int) -> tuple[bool, ...]:

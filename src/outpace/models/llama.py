@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from outpace.gguf.weights import Weights
 from outpace.graph.ops import Ops, Rope, Value
-from outpace.models.blocks import logits, projection, swiglu
+from outpace.models import mtp
+from outpace.models.blocks import end, projection, swiglu
 from outpace.models.definition import Definition
 from outpace.models.dense import Config
 
@@ -35,7 +36,7 @@ def block(ops: Ops, w: Weights, c: Config, layer: int, rope: Rope, x: Value) -> 
 
 
 def trunk(ops: Ops, w: Weights, c: Config) -> None:
-    """Turn tokens into `logits` [W, V].
+    """Turn tokens into `logits` [W, V], and `hidden` [X, D] where the file has a draft head.
 
     Source: Touvron et al. 2023 (arXiv:2302.13971), Llama Team 2024 (arXiv:2407.21783).
     """
@@ -43,7 +44,13 @@ def trunk(ops: Ops, w: Weights, c: Config) -> None:
     x = ops.embed(w("token_embd.weight", c.n_vocab, c.d_model))  # [T, D]
     for layer in range(c.n_layers):
         x = block(ops, w.scoped(f"blk.{layer}."), c, layer, rope, x)
-    logits(ops, w, c.n_vocab, c.norm_eps, x)
+    end(ops, w, c, x)
 
 
-DEFINITION = Definition(arch="llama", config=Config, trunk=trunk)
+def draft(ops: Ops, w: Weights, c: Config) -> None:
+    """Run the multi-token-prediction head, a block like the trunk's; see `mtp.draft`."""
+    rope = rotary(w, c)
+    mtp.draft(ops, w, c, lambda layer, m, x: block(ops, m, c, layer, rope, x))
+
+
+DEFINITION = Definition(arch="llama", config=Config, trunk=trunk, draft=draft)

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from outpace.gguf.weights import Weights
 from outpace.graph.ops import Ops, Value
 from outpace.models.blocks import head
-
-
-class Sizes(Protocol):
-    """What of a config the head needs."""
-
-    @property
-    def n_layers(self) -> int:
-        """Layers of the trunk; the head's block is the next."""
-
-    @property
-    def d_model(self) -> int:
-        """Width D."""
-
-    @property
-    def n_vocab(self) -> int:
-        """Vocabulary V."""
-
-    @property
-    def norm_eps(self) -> float:
-        """Added to the mean square inside every norm's root."""
-
+from outpace.models.definition import Config
 
 # Runs one transformer block with attention: (layer, its weights, x [T, D]) -> [T, D].
 Block: TypeAlias = Callable[[int, Weights, Value], Value]
 
 
-def draft(ops: Ops, w: Weights, c: Sizes, block: Block) -> None:
+def draft(ops: Ops, w: Weights, c: Config, block: Block) -> None:
     """Turn tokens and hidden states into `logits` [W, V] of the tokens after them, and `hidden` [X, D] to go on from.
 
     Row p takes the token at position p and the hidden state of position p - 1: the trunk's, after its output norm, or

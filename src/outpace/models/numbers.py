@@ -24,6 +24,20 @@ def positive(metadata: Metadata, key: str, default: float | None = None) -> floa
     return value
 
 
+def layers(metadata: Metadata, arch: str) -> tuple[int, int]:
+    """Return layers of the trunk and of the draft head, of which there is one at most: `block_count` counts both."""
+    n_all = count(metadata, f"{arch}.block_count")
+    key = f"{arch}.nextn_predict_layers"
+    n_mtp = metadata.int(key, 0)
+    if n_mtp > 1:
+        raise UnsupportedError(
+            f"{arch} with multi-token-prediction layers, of which the file has", str(n_mtp), ("0", "1")
+        )
+    if not 0 <= n_mtp < n_all:
+        raise ConfigError(key, n_mtp, f"0 or 1, and less than block_count {n_all}, which counts it")
+    return n_all - n_mtp, n_mtp
+
+
 def head_dim(metadata: Metadata, arch: str, d_model: int, n_heads: int) -> int:
     """Return the head width K, which queries, keys and values share."""
     key = f"{arch}.attention.key_length"

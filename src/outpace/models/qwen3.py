@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from outpace.gguf.weights import Weights
 from outpace.graph.ops import Ops, Rope, Value
-from outpace.models.blocks import logits, swiglu
+from outpace.models import mtp
+from outpace.models.blocks import end, swiglu
 from outpace.models.definition import Definition
 from outpace.models.dense import Config
+
+
+def rotary(c: Config) -> Rope:
+    """Return the rotary embedding, which pairs the halves of a head."""
+    return Rope(c.rope_dims, c.rope_base, "neox", c.rope_scale)
 
 
 def attention(ops: Ops, w: Weights, c: Config, layer: int, rope: Rope, h: Value) -> Value:
@@ -28,15 +34,21 @@ def block(ops: Ops, w: Weights, c: Config, layer: int, rope: Rope, x: Value) -> 
 
 
 def trunk(ops: Ops, w: Weights, c: Config) -> None:
-    """Turn tokens into `logits` [W, V].
+    """Turn tokens into `logits` [W, V], and `hidden` [X, D] where the file has a draft head.
 
     Source: Qwen Team 2025 (arXiv:2505.09388).
     """
-    rope = Rope(c.rope_dims, c.rope_base, "neox", c.rope_scale)
+    rope = rotary(c)
     x = ops.embed(w("token_embd.weight", c.n_vocab, c.d_model))  # [T, D]
     for layer in range(c.n_layers):
         x = block(ops, w.scoped(f"blk.{layer}."), c, layer, rope, x)
-    logits(ops, w, c.n_vocab, c.norm_eps, x)
+    end(ops, w, c, x)
 
 
-DEFINITION = Definition(arch="qwen3", config=Config, trunk=trunk)
+def draft(ops: Ops, w: Weights, c: Config) -> None:
+    """Run the multi-token-prediction head, a block like the trunk's; see `mtp.draft`."""
+    rope = rotary(c)
+    mtp.draft(ops, w, c, lambda layer, m, x: block(ops, m, c, layer, rope, x))
+
+
+DEFINITION = Definition(arch="qwen3", config=Config, trunk=trunk, draft=draft)

@@ -4,6 +4,7 @@ import gguf
 import numpy as np
 import pytest
 from bench.random_gguf import TYPES, random_blocks, write_random_llama
+from tests.null.gguf.test_random_hybrid import agreement
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from outpace.gguf.file import open_gguf
@@ -43,6 +44,24 @@ def test_a_tiny_model_is_whole_and_the_same_each_time(tmp_path, arch, tied):
         assert w.has("output.weight") is not tied
         assert w.has("blk.0.attn_q_norm.weight") is (arch == "qwen3")
         assert file.metadata.str("general.architecture") == arch
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_aligned_head_agrees_about_as_often_as_asked_for(tmp_path, arch, tied):
+    sizes = TINY | {"vocab": 1024}
+    found = {
+        share: agreement(
+            write_random_llama(
+                tmp_path / "a.gguf", arch=arch, type=GGMLType.Q8_0, tied=tied, mtp=True, mtp_aligned=share, **sizes
+            )
+        )
+        for share in (None, 0.0, 0.5, 0.8, 1.0)
+    }
+    assert found[0.0] < 0.05 and found[1.0] > 0.95
+    assert found[0.5] == pytest.approx(0.5, abs=0.2)
+    assert found[0.8] == pytest.approx(0.8, abs=0.15)
+    assert found[None] < 0.05
 
 
 @pytest.mark.parametrize("vocab", [32000, 700, 300, 100])

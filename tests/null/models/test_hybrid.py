@@ -115,14 +115,6 @@ def test_two_draft_layers_are_refused(tmp_path: Path):
         read(path)
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen3"])
-def test_an_architecture_without_a_draft_program_does_not_take_the_layer_for_one_of_its_own(arch: str, tmp_path: Path):
-    keys = metadata(arch) | {f"{arch}.nextn_predict_layers": 1}
-    said = f"a multi-token-prediction layer of the architecture '{arch}' is not supported .*--mtp none"
-    with pytest.raises(UnsupportedError, match=said):
-        read(write(tmp_path / "a.gguf", keys, arrays(shapes(arch))))
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
