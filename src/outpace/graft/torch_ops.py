@@ -19,15 +19,15 @@ from outpace.graph.ops import Rope
 
 
 class Product(NamedTuple):
-    """A multiplication by a large matrix that is left to whoever reads the result: x @ matrix.T.
+    """A multiplication by a large matrix that is left to whoever reads the result.
 
     Attributes:
         x: Rows [T, D].
-        matrix: [V, D].
+        weight: The matrix [V, D].
     """
 
     x: Tensor
-    matrix: Tensor
+    weight: WeightRef
 
 
 @dataclass
@@ -91,10 +91,10 @@ class TorchOps:
         return self._hidden
 
     def linear(self, x: Tensor, weight: WeightRef, bias: WeightRef | None = None) -> Any:
-        matrix = self._tensors[weight.name]
         if weight.name in self._left_out:
-            return Product(_flat(x), matrix)
-        y = functional.linear(_flat(x).to(self._dtype), matrix.to(self._dtype).view(weight.shape))
+            return Product(_flat(x), weight)
+        matrix = self._tensors[weight.name].view(weight.shape)
+        y = functional.linear(_flat(x).to(self._dtype), matrix.to(self._dtype))
         return y if bias is None else y + self._tensors[bias.name]
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,218 @@
+"""Training a head: passes over the data in an order that the seed fixes, saved every minute, resumed from any step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from outpace.graft.dataset import Dataset
+from outpace.graft.head import Head
+from outpace.graft.work import refuse_other, whole_file
+
+# The learning rate rises over the first steps and falls to a tenth along a cosine.
+WARM_UP, FLOOR = 0.03, 0.1
+DECAY, CLIP = 0.01, 1.0
+BETAS = (0.9, 0.95)
+# Depth k + 1 counts this much of depth k; FastMTP, arXiv:2509.18362.
+FADING = 0.6
+# How often it is looked at what was not trained on, and how much of it.
+LOOKS, LOOKED_AT = 24, 64
+SAVE_S = 60.0
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a head is trained.
+
+    Attributes:
+        passes: Passes over the data.
+        depths: Guesses in a row that are trained.
+        lr: Highest learning rate.
+        batch: Blocks of a step.
+        seed: Of the order.
+        variation: Weight of the total variation in the loss.
+        dtype: What products are computed in, as torch names it.
+    """
+
+    passes: int
+    depths: int
+    lr: float
+    batch: int
+    seed: int
+    variation: float
+    dtype: str
+
+
+@dataclass
+class Curve:
+    """What was seen along the way.
+
+    Attributes:
+        steps: At which steps.
+        loss: Mean loss of the steps since the look before; of held-out text at first.
+        kept: Of held-out text, the share of guesses that were kept with all before them, by depth.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    kept: list[list[float]] = field(default_factory=list)
+
+
+class Trainer:
+    """A head in training.
+
+    State: the head's tensors, the optimiser's, how many steps were made, the curve; all of it is in the file of the
+    state, and a run that finds one goes on from there.
+    """
+
+    def __init__(
+        self, head: Head, data: Dataset, recipe: Recipe, path: Path, settings: Mapping[str, Any], instead: str
+    ) -> None:
+        """Take what is trained, and go on from where it was left.
+
+        Args:
+            head: What.
+            data: On what.
+            recipe: How.
+            path: Where the state is kept.
+            settings: All that the result depends on.
+            instead: What a person can do who wants other settings.
+
+        Raises:
+            ConfigError: The state that is there was made with other settings.
+        """
+        self.head, self._data, self._recipe, self._path, self._settings = head, data, recipe, path, dict(settings)
+        matrices = [each for each in head.tensors.values() if each.ndim > 1]
+        vectors = [each for each in head.tensors.values() if each.ndim == 1]
+        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, fused=True)
+        self.step = 0
+        self.curve = Curve()
+        self._losses: list[float] = []
+        if path.exists():
+            self._load(instead)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps in all."""
+        return self._recipe.passes * self._steps_a_pass
+
+    @property
+    def _steps_a_pass(self) -> int:
+        return -(-len(self._data.train) // self._recipe.batch)
+
+    def run(self, progress: Progress) -> None:
+        """Train to the end."""
+        if not self.curve.steps:
+            self._look()
+        saved = perf_counter()
+        every = max(1, self.n_steps // LOOKS)
+        while self.step < self.n_steps:
+            self._losses.append(self._train())
+            self.step += 1
+            progress("training", self.step, self.n_steps)
+            if self.step % every == 0 or self.step == self.n_steps:
+                self._look()
+            if perf_counter() - saved > SAVE_S or self.step == self.n_steps:
+                self.save()
+                saved = perf_counter()
+
+    def save(self) -> None:
+        """Keep everything that goes on from here."""
+        state = {
+            "settings": self._settings,
+            "step": self.step,
+            "curve": asdict(self.curve),
+            "losses": self._losses,
+            "tensors": {name: each.detach() for name, each in self.head.tensors.items()},
+            "optimiser": self._optimiser.state_dict(),
+        }
+        with whole_file(self._path) as part:
+            torch.save(state, part)
+
+    def _load(self, instead: str) -> None:
+        state = torch.load(self._path, map_location="cpu", weights_only=True)
+        refuse_other(state["settings"], self._settings, instead)
+        self.step, self.curve, self._losses = state["step"], Curve(**state["curve"]), state["losses"]
+        with torch.no_grad():
+            for name, each in self.head.tensors.items():
+                each.copy_(state["tensors"][name])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def _blocks(self) -> NDArray[np.int64]:
+        """Return the blocks of the next step: each pass goes through all of them in an order of its own."""
+        turn, at = divmod(self.step, self._steps_a_pass)
+        order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self._data.train))
+        chosen: NDArray[np.int64] = self._data.train[order[at * self._recipe.batch : (at + 1) * self._recipe.batch]]
+        return chosen
+
+    def _train(self) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate()
+        batch = self._data.batch(self._blocks())
+        outcome = self.head.outcome(batch, self._weights, self._recipe.variation)
+        self._optimiser.zero_grad()
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.head.tensors.values(), CLIP)
+        self._optimiser.step()
+        return float(outcome.loss)
+
+    @property
+    def _weights(self) -> list[float]:
+        return [FADING**k for k in range(self._recipe.depths)]
+
+    def _rate(self) -> float:
+        warm = max(1, int(WARM_UP * self.n_steps))
+        share = (self.step - warm) / max(1, self.n_steps - warm)
+        falling = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * max(share, 0.0))) / 2
+        return self._recipe.lr * min((self.step + 1) / warm, falling)
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Add to the curve how the head fares on text that it is not trained on."""
+        held = self._data.held_out
+        chosen = held[np.linspace(0, len(held) - 1, min(len(held), LOOKED_AT)).astype(int)]
+        rows, kept, loss, n = np.zeros(self._recipe.depths), np.zeros(self._recipe.depths), 0.0, 0
+        for at in range(0, len(chosen), self._recipe.batch):
+            batch = self._data.batch(chosen[at : at + self._recipe.batch])
+            outcome = self.head.outcome(batch, self._weights, self._recipe.variation)
+            rows += outcome.n_rows
+            kept += outcome.n_kept
+            loss, n = loss + float(outcome.loss), n + 1
+        self.curve.steps.append(self.step)
+        self.curve.loss.append(float(np.mean(self._losses)) if self._losses else loss / n)
+        self.curve.kept.append((kept / np.maximum(rows, 1)).tolist())
+        self._losses = []
+
+
+def fastest_dtype(device: str) -> str:
+    """Return the type in which a device multiplies fastest, of those that are exact enough to train with."""
+    if device != "cpu":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    taken = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, y = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        times = []
+        for _ in range(5):
+            began = perf_counter()
+            torch.mm(x, y)
+            times.append(perf_counter() - began)
+        taken[str(dtype).removeprefix("torch.")] = min(times)
+    return "bfloat16" if taken["bfloat16"] < 0.7 * taken["float32"] else "float32"
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Return a head's tensors from the file of a state."""
+    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["tensors"]
+    return found

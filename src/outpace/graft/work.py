@@ -1,0 +1,81 @@
+"""The folder that training works in: what is there is whole, whatever moment the work was stopped at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from outpace.errors import ConfigError
+from outpace.gguf.file import GGUFFile
+
+_SAMPLED_BYTES = 1 << 20  # of each tensor, for telling one model from another
+
+
+def folder_of(out: Path) -> Path:
+    """Return the work folder of a file that is to be written; makes it where it is not there."""
+    found = out.with_name(out.name + ".graft")
+    found.mkdir(exist_ok=True)
+    for each in found.glob(".*.part"):  # what a stopped run had begun
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    return found
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; what was written appears as `path` at the end, on the disk."""
+    part = path.with_name(f".{path.name}.part")
+    yield part
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to write files into; it appears as `path` at the end, with all of them on the disk."""
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    yield part
+    for each in part.iterdir():
+        with each.open("rb") as file:
+            os.fsync(file.fileno())
+    part.replace(path)
+
+
+def identity(file: GGUFFile) -> str:
+    """Return a few letters that tell this model from others: of its header and a part of every tensor."""
+    found = hashlib.sha256(json.dumps([str(file.file_bytes), sorted(file.tensors)]).encode())
+    for name in file.tensors:
+        found.update(file.data(name)[:_SAMPLED_BYTES].tobytes())
+    return found.hexdigest()[:16]
+
+
+def agree(path: Path, settings: Mapping[str, Any], instead: str) -> None:
+    """Keep the settings that work was begun with, or compare with those that were kept.
+
+    Args:
+        path: Where they are kept.
+        settings: Those of this run; what JSON can hold.
+        instead: What a person can do who wants the others.
+
+    Raises:
+        ConfigError: A setting is another than before.
+    """
+    if not path.exists():
+        with whole_file(path) as part:
+            part.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        return
+    refuse_other(json.loads(path.read_text(encoding="utf-8")), settings, instead)
+
+
+def refuse_other(before: Mapping[str, Any], settings: Mapping[str, Any], instead: str) -> None:
+    """Raise ConfigError where a setting is another than before; see `agree`."""
+    for name, value in json.loads(json.dumps(dict(settings))).items():
+        if before.get(name) != value:
+            raise ConfigError(name, value, f"{before.get(name)!r}, as when this work was begun ({instead})")
