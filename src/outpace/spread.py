@@ -74,3 +74,10 @@ def verdict(found: Spread, threshold: float, *, at_most: bool = False) -> str:
     if (found.low > threshold) if at_most else (found.high < threshold):
         return "not met"
     return "inside the noise"
+
+
+def direction(found: Spread) -> str:
+    """Say what a ratio of speeds means: `faster`, `slower`, or that too few values or the noise do not allow to say."""
+    if found.n < LEAST_ROUNDS:
+        return f"no verdict before {LEAST_ROUNDS} rounds"
+    return "faster" if found.low > 1 else "slower" if found.high < 1 else "inside the noise"

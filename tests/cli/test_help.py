@@ -18,6 +18,7 @@ NAMES = (
     "pull",
     "convert",
     "graft detach",
+    "graft measure",
     "bench width",
     "bench prefill",
     "bench decode",

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from outpace.spread import LEAST_ROUNDS, RISK, Spread, ratios, verdict
+from outpace.spread import LEAST_ROUNDS, RISK, Spread, direction, ratios, verdict
 
 
 def left_out(n: int, k: int) -> float:
@@ -39,3 +39,10 @@ def test_verdicts():
     assert [verdict(found, x, at_most=True) for x in (2.2, 2.0, 1.7)] == ["met", "inside the noise", "not met"]
     assert verdict(Spread.of(values[:4]), 1) == "no verdict before 5 rounds"
     assert ratios([2, 6, 4], [1, 2, 1]) == Spread.of([2, 3, 4])
+
+
+def test_directions():
+    assert direction(Spread.of([1.1, 1.2, 1.3, 1.2, 1.1])) == "faster"
+    assert direction(Spread.of([0.9, 0.8, 0.7, 0.9, 0.9])) == "slower"
+    assert direction(Spread.of([1.0, 1.2, 1.3, 1.2, 1.1])) == direction(Spread.of([1.0] * 9)) == "inside the noise"
+    assert direction(Spread.of([2.0] * 4)) == "no verdict before 5 rounds"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from outpace.cli import columns
 from outpace.cli import options as o
 from outpace.config import MOST_DRAFTED, RunConfig
 from outpace.errors import ConfigError
@@ -142,7 +143,7 @@ def width(
     )
     if found["rounds"]:
         typer.echo("\nrounds of drafting, all kept; times in ms")
-        _align(_round_rows(found["rounds"]))
+        columns.show(_round_rows(found["rounds"]))
     if as_json:
         typer.echo(json.dumps(found | {"depth": depth, "machine": card}))
 
@@ -338,11 +339,4 @@ def _show(table: list[list[str]], card: dict[str, Any]) -> None:
         f"{card['cpu']}, {card['tier']}, {card['threads']} threads, {card['bandwidth_gbps']} GB/s{commit}; "
         f"{card['file']} ({card['file_bytes'] / 1e6:.1f} MB, {card['file_sha256_1m']})"
     )
-    _align(table)
-
-
-def _align(table: list[list[str]]) -> None:
-    """Print a table, its columns to the right."""
-    sizes = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    for row in table:
-        typer.echo("  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)))
+    columns.show(table)

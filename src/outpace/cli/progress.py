@@ -20,7 +20,7 @@ class Meter:
     State: the bar on the terminal, until `close`.
     """
 
-    def __init__(self, unit: Literal["bytes", "tokens"] = "bytes") -> None:
+    def __init__(self, unit: Literal["bytes", "tokens", "answers"] = "bytes") -> None:
         self._unit = unit
         self._is_on = sys.stderr.isatty()
         self._began = perf_counter()

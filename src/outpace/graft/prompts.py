@@ -70,6 +70,11 @@ HELD_OUT: tuple[HeldOut, ...] = tuple(
 )
 
 
+def held_out(most: int | None = None) -> dict[str, list[str]]:
+    """Return the held-out prompts by kind: the first `most` of each, or all."""
+    return {kind: [each.text for each in HELD_OUT if each.kind == kind][:most] for kind in KINDS}
+
+
 class Form:
     """A prompt with gaps, and its fillings in an order of its own that repeats none before it has had all.
 

@@ -1,0 +1,132 @@
+"""A model with a head, that answers plainly, with its head at a fixed depth, with copies alone, or as a run would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias
+
+from outpace.config import RunConfig
+from outpace.errors import ConfigError, ModelFileError
+from outpace.gguf.join import open_with_head
+from outpace.graft.acceptance import Witness
+from outpace.hub import resolve as find
+from outpace.llm import LLM
+from outpace.models import load_plan
+from outpace.text.chat import ChatTemplate
+
+Way: TypeAlias = Literal["plain", "mtp", "suffix", "auto"]
+WAYS: Final[tuple[Way, ...]] = ("plain", "mtp", "suffix", "auto")
+
+# By the names of `LLM.stream`; None for what the settings say.
+_DRAFTERS: Final[dict[Way, str | None]] = {"plain": "none", "mtp": "mtp", "suffix": "suffix", "auto": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, with what writing it took.
+
+    Attributes:
+        tokens: What was written, the token that ended it included.
+        n_timed: Tokens after the first, which the prompt's last step writes.
+        seconds: What those took.
+        rounds: Steps that wrote them.
+        drafts: Of those of `mtp` that drafted: guesses tested and kept.
+        tokens_per_round: Tokens for each of the steps.
+    """
+
+    tokens: tuple[int, ...]
+    n_timed: int
+    seconds: float
+    rounds: int
+    drafts: tuple[tuple[int, int], ...]
+    tokens_per_round: float
+
+
+class Writer:
+    """A loaded model that answers in each of `WAYS`; all of its texts are the same.
+
+    Attributes:
+        llm: The model.
+        depth: How many tokens `mtp` drafts each round.
+
+    State: the model's, and what its automatic policy learns from `suffix` and `auto`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        depth: int = 3,
+        draft_model: str | Path | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        **options: Any,
+    ) -> None:
+        """Load a model; `options` are those of `RunConfig`.
+
+        Raises:
+            ModelFileError: It has no head.
+            ConfigError: The depth is out of range.
+        """
+        most = RunConfig.spec_draft_n_max
+        if not 1 <= depth <= most:
+            raise ConfigError("--depth", depth, f"a depth from 1 to {most}")
+        path = find(str(model), progress=progress)
+        head = None if draft_model is None else find(str(draft_model), progress=progress)
+        with open_with_head(path, head) as file:
+            if load_plan(file).draft is None:
+                problem = (
+                    "there is no head in this file to measure; `outpace graft train` makes one for it, and "
+                    "--draft-model takes one from another file"
+                )
+                raise ModelFileError(path, problem)
+            self._template = ChatTemplate.from_metadata(file.metadata)
+        self.llm = LLM(path, draft_model=head, progress=progress, spec_type="suffix+mtp", **options)
+        self._automatic = self.llm.policy
+        self.depth = depth
+
+    def tokens(self, prompt: str) -> list[int]:
+        """Return what a user says as the model reads it, through the file's chat template if it has one."""
+        if self._template is not None:
+            prompt = self._template.render([{"role": "user", "content": prompt}])
+        return self.llm.tokenizer.encode(prompt)
+
+    def answer(self, way: Way, prompt: Sequence[int], n: int, *, temperature: float = 0.0, seed: int = 0) -> Answer:
+        """Answer a prompt.
+
+        Args:
+            way: How.
+            prompt: Its tokens.
+            n: Most tokens to write; a token that ends the text ends it sooner.
+            temperature: 0 takes the likeliest token.
+            seed: Of the noise.
+        """
+        witness = Witness(self.depth)
+        self.llm.policy = witness if way == "mtp" else self._automatic
+        try:
+            result = self.llm.generate(
+                prompt_tokens=prompt, max_tokens=n, temperature=temperature, seed=seed, drafter=_DRAFTERS[way]
+            )
+        finally:
+            self.llm.policy = self._automatic
+        timings, speculation = result.timings, result.speculation
+        return Answer(
+            tuple(result.tokens),
+            timings.predicted_n - 1,
+            timings.predicted_s,
+            speculation.rounds,
+            tuple(witness.rounds),
+            speculation.tokens_per_round,
+        )
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.llm.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
