@@ -17,6 +17,7 @@ NAMES = (
     "doctor",
     "pull",
     "convert",
+    "graft attach",
     "graft detach",
     "graft measure",
     "bench width",

@@ -22,6 +22,56 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that are the
 
 
 @app.command()
+def attach(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="BASE", show_default=False, help="A model without a head, named as MODEL elsewhere."),
+    ],
+    donor: Annotated[
+        str,
+        typer.Argument(
+            metavar="DONOR",
+            show_default=False,
+            help="Where the head is: a model with MTP layers, a head's file, or a folder with safetensors.",
+        ),
+    ],
+    out: Out,
+    type: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            "--type", metavar="TYPE", help="Of a folder's matrices, as in convert (default: Q8_0); a file's stay."
+        ),
+    ] = None,
+    force: Force = False,
+    threads: o.Threads = None,
+    as_json: o.Json = False,
+) -> None:
+    """Write a model with the layers that predict further tokens of another file, checked to fit.
+
+    Every tensor of the model keeps its bytes. The file appears when it is complete.
+    """
+    from outpace import env, hub
+    from outpace.cli.progress import Meter, note
+    from outpace.engine.resolve import settle_threads
+    from outpace.errors import ConfigError
+    from outpace.graft.attach import attach as put_on
+
+    if threads is not None and threads < 1:
+        raise ConfigError("threads", threads, "a whole number from 1")
+    with Meter() as meter:
+        found = hub.resolve(model, progress=meter)
+        head = Path(donor) if Path(donor).is_dir() else hub.resolve(donor, progress=meter)
+    n_threads = settle_threads(threads, env.read().threads, {})
+    with Meter() as meter:
+        written = put_on(found, head, out, type=type, is_forced=force, n_threads=n_threads, progress=meter)
+    for line in written.notes:
+        note(line)
+    typer.echo(_line(written))
+    if as_json:
+        typer.echo(json.dumps(_numbers(written) | {"types": written.types, "notes": list(written.notes)}))
+
+
+@app.command()
 def detach(
     file: Annotated[
         str,

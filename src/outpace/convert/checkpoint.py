@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from outpace.convert.rows import Rows
+from outpace.convert.rows import Rows, Unread
 from outpace.convert.safetensors import SafetensorsFile, open_safetensors
 from outpace.convert.settings import Settings, read_json
 from outpace.errors import ModelFileError
@@ -27,6 +27,10 @@ _BUFFERS: Final = re.compile(r".*\.rotary_emb\.inv_freq|.*\.masked_bias")
 class Checkpoint:
     """The files of a folder. Asking for a tensor says that it is used; what nobody asked for is known.
 
+    Args:
+        folder: Where they are.
+        only: What the names of the tensors that are wanted begin with; others need not be there, and are not read.
+
     Attributes:
         folder: Where they are.
         settings: What config.json says of the text model.
@@ -35,12 +39,13 @@ class Checkpoint:
     State: which tensors were asked for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: str = "") -> None:
         config = folder / "config.json"
         if not config.is_file():
             raise ModelFileError(folder, "there is no config.json; a Hugging Face folder or a GGUF file is expected")
         self.folder, self.settings = folder, Settings(config, read_json(config))
         self.notes: list[str] = []
+        self._only = only
         self._tensors: dict[str, tuple[SafetensorsFile, str]] = {}
         self._asked: set[str] = set()
         n_other = 0
@@ -64,6 +69,8 @@ class Checkpoint:
             ModelFileError: There is none, or it has another shape; the message names the nearest.
             UnsupportedError: Its type cannot be converted.
         """
+        if not name.startswith(self._only):
+            return Unread(shape)
         if name not in self._tensors:
             near = get_close_matches(name, self._tensors, n=3, cutoff=0.6)
             hint = f"; near it: {', '.join(map(shown, near))}" if near else ""
@@ -97,7 +104,7 @@ class Checkpoint:
 
     def check_all_used(self) -> None:
         """Raise ModelFileError where the folder has tensors that nobody asked for: what they do would be missing."""
-        left = [name for name in self._tensors if name not in self._asked]
+        left = [name for name in self._tensors if name.startswith(self._only) and name not in self._asked]
         if left:
             some = ", ".join(map(shown, left[:4])) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
             kind = self.settings.model_type

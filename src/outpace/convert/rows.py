@@ -158,6 +158,20 @@ class Held:
         """Nothing to let go of."""
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A tensor that is not to be written, and may not be there."""
+
+    shape: tuple[int, ...]
+
+    def read(self, start: int, stop: int) -> Floats:
+        """Nobody asks."""
+        raise AssertionError(f"rows {start} to {stop} of a tensor that is not wanted")
+
+    def release(self) -> None:
+        """Nothing to let go of."""
+
+
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """A tensor of a GGUF file."""

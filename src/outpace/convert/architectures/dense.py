@@ -86,3 +86,45 @@ def feed_forward(checkpoint: Checkpoint, source: str, target: str, d_model: int,
         f"{target}ffn_{name}.weight": checkpoint.take(f"{source}{name}_proj.weight", *shape)
         for name, shape in shapes.items()
     }
+
+
+def mtp(checkpoint: Checkpoint, sizes: Sizes, target: str, norm: Callable[[Rows], Rows] = lambda rows: rows) -> Tensors:
+    """Return what a layer that predicts further tokens has around its block.
+
+    Args:
+        checkpoint: The folder.
+        sizes: Its sizes.
+        target: `blk.N.` of the layer after the trunk's.
+        norm: What a norm's weights go through.
+    """
+    d, v, take = sizes.d_model, sizes.n_vocab, checkpoint.take
+    found = {f"{target}nextn.eh_proj.weight": take("mtp.fc.weight", d, 2 * d)}
+    norms = {"enorm": "pre_fc_norm_embedding", "hnorm": "pre_fc_norm_hidden", "shared_head_norm": "norm"}
+    for name, stored in norms.items():
+        found[f"{target}nextn.{name}.weight"] = norm(take(f"mtp.{stored}.weight", d))
+    for name, stored in {"embed_tokens": "embed_tokens", "shared_head_head": "lm_head"}.items():
+        if checkpoint.has(f"mtp.{stored}.weight"):
+            found[f"{target}nextn.{name}.weight"] = take(f"mtp.{stored}.weight", v, d)
+    return found
+
+
+def mtp_keys(arch: str, sizes: Sizes, n_mtp: int) -> dict[str, Any]:
+    """Return the counts of layers, of which one of them counts both kinds."""
+    found = {f"{arch}.block_count": sizes.n_layers + n_mtp}
+    return found | ({f"{arch}.nextn_predict_layers": n_mtp} if n_mtp else {})
+
+
+def n_mtp(checkpoint: Checkpoint) -> int:
+    """Return how many layers predict further tokens: those there are tensors of, whatever config.json says."""
+    layers = {name.split(".")[2] for name in checkpoint.names("mtp.layers.")}
+    if len(layers) > 1:
+        raise UnsupportedError("a multi-token-prediction head of", f"{len(layers)} layers", ("1 layer",))
+    return len(layers)
+
+
+def mtp_notes(settings: Settings, n_mtp: int) -> tuple[str, ...]:
+    """Return what a person should know where config.json speaks of layers that are not there."""
+    said = settings.get("mtp_num_hidden_layers")
+    if not n_mtp and said:
+        return (f"config.json speaks of {said!r:.20} MTP layers, and the folder has no tensors of one",)
+    return ()

@@ -92,7 +92,7 @@ def read(
         more_keys: Gives the keys of the feed-forward network.
     """
     settings, sizes = checkpoint.settings, Sizes(checkpoint.settings)
-    n_mtp = _n_mtp(checkpoint)
+    n_mtp = dense.n_mtp(checkpoint)
     tensors = dense.outer(checkpoint, sizes, from_zero)
     for layer in range(sizes.n_layers):
         source, target = f"model.layers.{layer}.", f"blk.{layer}."
@@ -109,7 +109,7 @@ def read(
     rope_keys, divisors = rope.keys(arch, settings, n_dims)
     keys = dense.keys(arch, settings, sizes) | more_keys(settings) | rope_keys
     keys |= _keys(arch, settings, sizes, n_mtp)
-    return Content(arch, keys, divisors | tensors, sizes.n_layers, n_mtp, _notes(settings, n_mtp))
+    return Content(arch, keys, divisors | tensors, sizes.n_layers, n_mtp, dense.mtp_notes(settings, n_mtp))
 
 
 def from_zero(norm: Rows) -> Rows:
@@ -119,7 +119,6 @@ def from_zero(norm: Rows) -> Rows:
 
 def _keys(arch: str, settings: Settings, sizes: Sizes, n_mtp: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        f"{arch}.block_count": sizes.n_layers + n_mtp,
         f"{arch}.full_attention_interval": sizes.interval,
         f"{arch}.attention.recurrent_layers": [*sizes.is_recurrent, *[False] * n_mtp],
         f"{arch}.ssm.conv_kernel": sizes.n_conv,
@@ -128,8 +127,7 @@ def _keys(arch: str, settings: Settings, sizes: Sizes, n_mtp: int) -> dict[str, 
         f"{arch}.ssm.time_step_rank": sizes.v_heads,
         f"{arch}.ssm.inner_size": sizes.n_v,
     }
-    if n_mtp:
-        found[f"{arch}.nextn_predict_layers"] = n_mtp
+    found |= dense.mtp_keys(arch, sizes, n_mtp)
     if arch != "qwen3next":
         sections = rope.parameters(settings).counts("mrope_section") or _SECTIONS
         found[f"{arch}.rope.dimension_sections"] = [*sections, 0, 0, 0, 0][:4]
@@ -175,34 +173,8 @@ def channels(checkpoint: Checkpoint, sizes: Sizes, source: str) -> Rows:
 
 def _mtp(checkpoint: Checkpoint, sizes: Sizes, mlp: Mixer) -> dense.Tensors:
     """The layer after the trunk's: an attention layer between a projection of [embedding, hidden] and a norm."""
-    target, d, v = f"blk.{sizes.n_layers}.", sizes.d_model, sizes.n_vocab
-    take = checkpoint.take
+    target = f"blk.{sizes.n_layers}."
     found = _norms(checkpoint, sizes, "mtp.layers.0.", target)
     found |= _attention(checkpoint, sizes, "mtp.layers.0.self_attn.", target)
     found |= mlp(checkpoint, sizes, "mtp.layers.0.mlp.", target)
-    found[f"{target}nextn.eh_proj.weight"] = take("mtp.fc.weight", d, 2 * d)
-    for name, stored in {
-        "enorm": "pre_fc_norm_embedding",
-        "hnorm": "pre_fc_norm_hidden",
-        "shared_head_norm": "norm",
-    }.items():
-        found[f"{target}nextn.{name}.weight"] = from_zero(take(f"mtp.{stored}.weight", d))
-    for name, stored in {"embed_tokens": "embed_tokens", "shared_head_head": "lm_head"}.items():
-        if checkpoint.has(f"mtp.{stored}.weight"):
-            found[f"{target}nextn.{name}.weight"] = take(f"mtp.{stored}.weight", v, d)
-    return found
-
-
-def _n_mtp(checkpoint: Checkpoint) -> int:
-    """Return how many layers predict further tokens: those there are tensors of, whatever config.json says."""
-    layers = {name.split(".")[2] for name in checkpoint.names("mtp.layers.")}
-    if len(layers) > 1:
-        raise UnsupportedError("a multi-token-prediction head of", f"{len(layers)} layers", ("1 layer",))
-    return len(layers)
-
-
-def _notes(settings: Settings, n_mtp: int) -> tuple[str, ...]:
-    said = settings.get("mtp_num_hidden_layers")
-    if not n_mtp and said:
-        return (f"config.json speaks of {said!r:.20} MTP layers, and the folder has no tensors of one",)
-    return ()
+    return found | dense.mtp(checkpoint, sizes, target, from_zero)

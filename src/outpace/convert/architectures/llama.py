@@ -20,13 +20,18 @@ def read(checkpoint: Checkpoint) -> Content:
     rope_keys, tensors = rope.keys(ARCH, settings, sizes.head_dim)
     tensors |= dense.outer(checkpoint, sizes)
     for layer in range(sizes.n_layers):
-        tensors |= _layer(checkpoint, sizes, d_ff, layer)
+        tensors |= _layer(checkpoint, sizes, d_ff, f"model.layers.{layer}.", f"blk.{layer}.")
+    n_mtp, target = dense.n_mtp(checkpoint), f"blk.{sizes.n_layers}."
+    if n_mtp:
+        tensors |= _layer(checkpoint, sizes, d_ff, "mtp.layers.0.", target) | dense.mtp(checkpoint, sizes, target)
     keys = dense.keys(ARCH, settings, sizes) | {f"{ARCH}.feed_forward_length": d_ff} | rope_keys
-    return Content(ARCH, keys, tensors, sizes.n_layers)
+    keys |= dense.mtp_keys(ARCH, sizes, n_mtp)
+    return Content(ARCH, keys, tensors, sizes.n_layers, n_mtp, dense.mtp_notes(settings, n_mtp))
 
 
-def _layer(checkpoint: Checkpoint, sizes: dense.Sizes, d_ff: int, layer: int) -> dense.Tensors:
-    source, target, d = f"model.layers.{layer}.", f"blk.{layer}.", sizes.d_model
+def _layer(checkpoint: Checkpoint, sizes: dense.Sizes, d_ff: int, source: str, target: str) -> dense.Tensors:
+    """Return a layer's tensors: from `model.layers.0.` to `blk.0.`."""
+    d = sizes.d_model
     n_q, n_kv = sizes.n_heads * sizes.head_dim, sizes.n_kv_heads * sizes.head_dim
     shapes = {"q": (n_q, d), "k": (n_kv, d), "v": (n_kv, d), "o": (d, n_q)}
     names = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}

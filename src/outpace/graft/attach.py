@@ -1,0 +1,81 @@
+"""Putting a head on a file that has none: checked by tracing the two as one, then written, every tensor as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from outpace.convert.requantise import as_it_is, types_of
+from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
+from outpace.errors import ConfigError
+from outpace.gguf.file import GGUFFile, open_gguf
+from outpace.gguf.join import join
+from outpace.gguf.metadata import Metadata
+from outpace.graft.donor import open_donor
+from outpace.graft.tokens import Tokens, check
+from outpace.models import load_plan
+
+
+def attach(
+    model: Path,
+    donor: Path,
+    path: Path,
+    *,
+    type: str | None = None,  # noqa: A002
+    is_forced: bool = False,
+    n_threads: int = 1,
+    progress: Progress = unseen,
+) -> Written:
+    """Write a model with the head of another file; what the model has keeps every byte.
+
+    Args:
+        model: A GGUF file without MTP layers; of a split one, any part.
+        donor: Where the head comes from; see `donor.open_donor`.
+        path: Where to.
+        type: What a folder's tensors are rounded to; those of a file keep their types.
+        is_forced: Replace a file that is there.
+        n_threads: Threads that round.
+        progress: Called with what is done, bytes written and bytes in all.
+
+    Raises:
+        ConfigError: The model has a head, an option is out of range, or the file is there.
+        ModelFileError: The head is for another model or other tokens, lacks a tensor, or a file is damaged.
+        UnsupportedError: The architecture has no draft program, or the folder cannot be read.
+        ResourceError: The disk is too small.
+    """
+    check_target(path, is_forced)
+    with open_gguf(model) as trunk:
+        _check_bare(trunk)
+        with open_donor(donor, type, path, n_threads, progress) as found:
+            unknown = check(Tokens.of(model, trunk.metadata), found.tokens)
+            joined = join(trunk, found.head)
+            unused = load_plan(joined).unused
+            notes = [unknown] if unknown else []
+            notes += _differences(trunk.metadata, found.head.metadata, donor)
+            extra = [name for name in unused if name in found.head.tensors]
+            notes += [f"nothing reads {', '.join(extra)} of the head; copied all the same"] if extra else []
+            content = replace(as_it_is(joined), notes=tuple(notes))
+            return write_typed(content, types_of(joined), model, path, n_threads, progress)
+
+
+def _check_bare(trunk: GGUFFile) -> None:
+    arch = trunk.metadata.str("general.architecture")
+    if trunk.metadata.int(f"{arch}.nextn_predict_layers", 0):
+        expected = "a model without a head; this one has MTP layers (`outpace graft detach` takes them off)"
+        raise ConfigError("BASE", str(trunk.path), expected)
+
+
+def _differences(model: Metadata, head: Metadata, donor: Path) -> list[str]:
+    """Return in which numbers of the architecture the head's file differs: those of the model hold for both."""
+    arch = model.str("general.architecture")
+    own = {f"{arch}.{name}" for name in ("block_count", "nextn_predict_layers", "vocab_size", "context_length")}
+
+    def told(metadata: Metadata, key: str) -> Any:
+        return metadata[key] if metadata.entry(key).count is None else None
+
+    return [
+        f"{key} is {told(model, key)} here and {told(head, key)} in {donor}: the model's holds"
+        for key in model
+        if key.startswith(f"{arch}.") and key in head and key not in own and told(model, key) != told(head, key)
+    ]
