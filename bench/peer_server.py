@@ -87,9 +87,9 @@ class Server:
             at += 1
         return Written(tokens, gaps)
 
-    def time(self, prompt: list[int], n: int) -> dict[str, float]:
+    def time(self, prompt: list[int], n: int, *, ignore_eos: bool = True) -> dict[str, float]:
         """Write on greedily and return its own `timings`; nothing is computed but the text."""
-        greedy = {"samplers": ["temperature"], "temperature": 0, "ignore_eos": True, "cache_prompt": False}
+        greedy = {"samplers": ["temperature"], "temperature": 0, "ignore_eos": ignore_eos, "cache_prompt": False}
         found: dict[str, float] = self._ask("completion", {"prompt": prompt, "n_predict": n} | greedy)["timings"]
         return found
 
