@@ -34,6 +34,8 @@ def test_pieces_make_a_whole(bench, tmp_path):
     assert found["rounds"] == 2 and found["different_texts"] == 0 and found["prompts"] == {"code": 1}
     asked = [line[0] for line in found["lines"]]
     assert asked == ["auto / plain, code", "auto / plain, code, not slower"]
+    with pytest.raises(SystemExit, match="no round is whole yet"):
+        bench(*some, "--minutes", "1e-6")  # the code of two rounds, and nothing else of them
     (kept,) = (tmp_path / "results").glob("*.jsonl")
     assert len(kept.read_text().splitlines()) == 2
     with kept.open("a") as file:
