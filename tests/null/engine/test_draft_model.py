@@ -3,25 +3,35 @@
 from pathlib import Path
 
 import pytest
+from bench.random_gguf import write_random_llama
 from bench.random_hybrid import write_random_hybrid
 from tests.support.recorder import Recorder
 
 from outpace.backends.reference import ReferenceBackend
 from outpace.convert.conversion import convert
 from outpace.errors import ConfigError, FetchError, UnsupportedError
+from outpace.gguf.types import GGMLType
 from outpace.llm import LLM
 
 SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 300, "context": 2048, "rope_base": 1e4, "n_layers": 4}
 PROMPT = [7, 8, 9, 10, 44, 5] * 4 + [1, 2, 3]
 
 
-@pytest.fixture(scope="module", params=["F32", "Q8_0"])
+DENSE = {"n_layers": 3, "d_model": 64, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "d_ff": 128, "vocab": 300}
+
+
+@pytest.fixture(scope="module", params=["qwen35 F32", "qwen35 Q8_0", "llama Q8_0", "qwen3 F32"])
 def files(tmp_path_factory, request) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("hybrids")
-    found = {"keep": write_random_hybrid(folder / "keep.gguf", type=request.param, mtp_aligned=0.7, **SMALL)}
+    folder, (arch, kind) = tmp_path_factory.mktemp("files"), request.param.split()
+    if arch == "qwen35":
+        whole = write_random_hybrid(folder / "keep.gguf", type=kind, mtp_aligned=0.7, **SMALL)
+    else:
+        sizes = DENSE | {"mtp": True, "mtp_aligned": 0.7, "context": 2048}
+        whole = write_random_llama(folder / "keep.gguf", arch=arch, type=GGMLType[kind], **sizes)
+    found = {"keep": whole}
     for choice in ("none", "only"):
         found[choice] = folder / f"{choice}.gguf"
-        convert(found["keep"], found[choice], type=request.param, mtp=choice)
+        convert(found["keep"], found[choice], type=kind, mtp=choice)
     return found
 
 
