@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from bench.random_gguf import write_random_llama
 from bench.random_hybrid import write_random_hybrid
 
+from outpace.gguf.types import GGMLType
 from outpace.graft.measure import measure
 from outpace.graft.writer import WAYS, Writer
 from outpace.speculate.policy import FixedDepth
@@ -14,9 +16,13 @@ SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 700, "context"
 PROMPTS = {"code": ["abc abc abc", "def f(x):"], "prose": ["Once upon a time"]}
 
 
-@pytest.fixture(scope="module")
-def headed(tmp_path_factory) -> Path:
-    return write_random_hybrid(tmp_path_factory.mktemp("headed") / "a.gguf", type="Q8_0", mtp_aligned=0.6, **SMALL)
+@pytest.fixture(scope="module", params=["qwen35", "llama"])
+def headed(tmp_path_factory, request) -> Path:
+    path = tmp_path_factory.mktemp("headed") / f"{request.param}.gguf"
+    if request.param == "qwen35":
+        return write_random_hybrid(path, type="Q8_0", mtp_aligned=0.6, **SMALL)
+    sizes = {"n_layers": 2, "d_model": 64, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "d_ff": 128}
+    return write_random_llama(path, type=GGMLType.Q8_0, vocab=700, context=512, mtp=True, mtp_aligned=0.6, **sizes)
 
 
 @pytest.fixture
