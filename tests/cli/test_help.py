@@ -20,6 +20,8 @@ NAMES = (
     "graft attach",
     "graft detach",
     "graft measure",
+    "graft train",
+    "graft tune",
     "bench width",
     "bench prefill",
     "bench decode",

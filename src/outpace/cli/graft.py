@@ -10,12 +10,15 @@ import typer
 
 from outpace.cli import options as o
 from outpace.cli.graft_measure import measure
+from outpace.cli.graft_train import train, tune
 
 if TYPE_CHECKING:
     from outpace.convert.write import Written
 
 app = typer.Typer(help="Give a model a head that drafts, or take it off.", no_args_is_help=True)
 app.command()(measure)
+app.command()(train)
+app.command()(tune)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from outpace.graft.dataset import Dataset
 from outpace.graft.head import Head
-from outpace.graft.work import refuse_other, whole_file
+from outpace.graft.work import whole_file
 
 # The learning rate rises over the first steps and falls to a tenth along a cosine.
 WARM_UP, FLOOR = 0.03, 0.1
@@ -76,23 +74,16 @@ class Trainer:
     state, and a run that finds one goes on from there.
     """
 
-    def __init__(
-        self, head: Head, data: Dataset, recipe: Recipe, path: Path, settings: Mapping[str, Any], instead: str
-    ) -> None:
+    def __init__(self, head: Head, data: Dataset, recipe: Recipe, path: Path) -> None:
         """Take what is trained, and go on from where it was left.
 
         Args:
             head: What.
-            data: On what.
-            recipe: How.
+            data: On what; tokens are chosen.
+            recipe: How; that of the state, where there is one.
             path: Where the state is kept.
-            settings: All that the result depends on.
-            instead: What a person can do who wants other settings.
-
-        Raises:
-            ConfigError: The state that is there was made with other settings.
         """
-        self.head, self._data, self._recipe, self._path, self._settings = head, data, recipe, path, dict(settings)
+        self.head, self._data, self._recipe, self._path = head, data, recipe, path
         matrices = [each for each in head.tensors.values() if each.ndim > 1]
         vectors = [each for each in head.tensors.values() if each.ndim == 1]
         groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
@@ -101,7 +92,7 @@ class Trainer:
         self.curve = Curve()
         self._losses: list[float] = []
         if path.exists():
-            self._load(instead)
+            self._load()
 
     @property
     def n_steps(self) -> int:
@@ -131,7 +122,6 @@ class Trainer:
     def save(self) -> None:
         """Keep everything that goes on from here."""
         state = {
-            "settings": self._settings,
             "step": self.step,
             "curve": asdict(self.curve),
             "losses": self._losses,
@@ -141,9 +131,8 @@ class Trainer:
         with whole_file(self._path) as part:
             torch.save(state, part)
 
-    def _load(self, instead: str) -> None:
+    def _load(self) -> None:
         state = torch.load(self._path, map_location="cpu", weights_only=True)
-        refuse_other(state["settings"], self._settings, instead)
         self.step, self.curve, self._losses = state["step"], Curve(**state["curve"]), state["losses"]
         with torch.no_grad():
             for name, each in self.head.tensors.items():
@@ -166,7 +155,7 @@ class Trainer:
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.head.tensors.values(), CLIP)
         self._optimiser.step()
-        return float(outcome.loss)
+        return float(outcome.loss.detach())
 
     @property
     def _weights(self) -> list[float]:
@@ -210,9 +199,3 @@ def fastest_dtype(device: str) -> str:
             times.append(perf_counter() - began)
         taken[str(dtype).removeprefix("torch.")] = min(times)
     return "bfloat16" if taken["bfloat16"] < 0.7 * taken["float32"] else "float32"
-
-
-def tensors_of(path: Path) -> dict[str, Tensor]:
-    """Return a head's tensors from the file of a state."""
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["tensors"]
-    return found

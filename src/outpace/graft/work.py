@@ -71,11 +71,8 @@ def agree(path: Path, settings: Mapping[str, Any], instead: str) -> None:
         with whole_file(path) as part:
             part.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
         return
-    refuse_other(json.loads(path.read_text(encoding="utf-8")), settings, instead)
-
-
-def refuse_other(before: Mapping[str, Any], settings: Mapping[str, Any], instead: str) -> None:
-    """Raise ConfigError where a setting is another than before; see `agree`."""
+    before = json.loads(path.read_text(encoding="utf-8"))
     for name, value in json.loads(json.dumps(dict(settings))).items():
         if before.get(name) != value:
-            raise ConfigError(name, value, f"{before.get(name)!r}, as when this work was begun ({instead})")
+            found, expected = (str(each)[:60] for each in (value, before.get(name)))
+            raise ConfigError(name, found, f"{expected}, as when this work was begun, {instead}")

@@ -1,0 +1,210 @@
+"""From a model without a head (or with one) to a file with a trained one: every stage kept, none done twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from outpace.backends.cpu import CpuBackend
+from outpace.convert.mix import MIXES
+from outpace.convert.write import Progress, Written, check_target
+from outpace.errors import BackendError, ConfigError, nearest
+from outpace.gguf.file import open_gguf
+from outpace.graft import report
+from outpace.graft.blueprint import Blueprint
+from outpace.graft.dataset import Dataset
+from outpace.graft.detach import detach
+from outpace.graft.head import Head
+from outpace.graft.prompts import read_prompts, training_prompts
+from outpace.graft.report import Report
+from outpace.graft.result import write_head, write_whole
+from outpace.graft.start import start
+from outpace.graft.targets import compute_targets
+from outpace.graft.text import write_texts
+from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
+from outpace.graft.work import agree, folder_of, identity, whole_file
+
+# Positions of a block: of a longer text, what lies before is not seen.
+BLOCK = 256
+# Of a user's own prompts one in so many is kept to judge by, if there are as many.
+JUDGED = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made, and how.
+
+    Attributes:
+        base: The model's file.
+        out: The file to write.
+        head_only: Where to write the head alone too.
+        prompts: What is answered to make text; the prompts that are shipped where it is not given.
+        tokens: Tokens of text, the prompts not counted.
+        passes: Passes over them.
+        depths: Guesses in a row that are trained.
+        lr: Highest learning rate.
+        batch: Blocks of 256 positions of a step.
+        vocabulary: Most tokens that guesses may be while training.
+        variation: Weight of the total variation in the loss.
+        seed: Of everything that is drawn.
+        type: Type of the head's matrices, as `outpace convert` names it.
+        parallel: Texts written at a time.
+        threads: Threads that compute.
+        device: Where to train, as torch names it.
+        is_forced: Replace files that are there.
+    """
+
+    base: Path
+    out: Path
+    head_only: Path | None = None
+    prompts: Path | None = None
+    tokens: int = 2_000_000
+    passes: int = 4
+    depths: int = 3
+    lr: float = 1e-3
+    batch: int = 8
+    vocabulary: int = 8192
+    variation: float = 0.0
+    seed: int = 0
+    type: str = "Q8_0"
+    parallel: int = 64
+    threads: int | None = None
+    device: str = "cpu"
+    is_forced: bool = False
+
+    def __post_init__(self) -> None:
+        for name, most in (("tokens", None), ("passes", None), ("depths", 8), ("batch", None), ("vocabulary", None)):
+            value = getattr(self, name)
+            if value < 1 or (most and value > most):
+                raise ConfigError(f"--{name}", value, f"a whole number from 1 {f'to {most}' if most else 'up'}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError("--lr", self.lr, "a number above 0")
+        if self.type not in MIXES:
+            raise ConfigError("--type", self.type, f"one of {', '.join(MIXES)}{nearest(self.type, MIXES)}")
+
+
+@dataclass(frozen=True)
+class Grafted:
+    """What was made.
+
+    Attributes:
+        written: The file.
+        report: What the head is worth.
+        curve: A line for each depth, of how it rose.
+        notes: What a person should know.
+    """
+
+    written: Written
+    report: Report
+    curve: Sequence[str]
+    notes: tuple[str, ...]
+
+
+def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.judged) -> Grafted:
+    """Train a head and write it into a copy of its model.
+
+    Args:
+        job: What to do; where it was begun before, it goes on.
+        progress: Told each stage, what is done of it and how much there is.
+        judge: Tells what a head is worth (see `report.judged`).
+
+    Raises:
+        ConfigError: A setting cannot be, or is another than when the work was begun.
+        BackendError: There is no such device, or the model gets slower with this head.
+        UnsupportedError: The architecture has no draft program.
+    """
+    for target in (job.out, job.head_only):
+        if target is not None:
+            check_target(target, job.is_forced)
+    device = _device(job.device)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    own = read_prompts(job.prompts) if job.prompts is not None else None
+    with open_gguf(job.base) as file:
+        blueprint = Blueprint(file)
+        folder = folder_of(job.out)
+        head_path = folder / "head.gguf"
+        trunk = _trunk(job, blueprint, folder, progress)
+        asked, answered = _prompts(job, own)
+        n_shards = _text(job, blueprint, folder, answered, progress)
+        compute_targets(folder, n_shards, blueprint, CpuBackend(job.threads), progress)
+        data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
+        trainer = _trainer(job, blueprint, data, folder, device)
+        trainer.run(progress)
+        write_head(blueprint, start(blueprint, job.seed), MIXES[job.type], folder / "start.gguf")
+        write_head(blueprint, trainer.head.tensors, MIXES[job.type], head_path)
+        found = judge(trunk, folder / "start.gguf", head_path, asked, job.depths, job.threads, progress)
+        notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
+        if found.is_slower:
+            raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
+        if job.head_only is not None:
+            with whole_file(job.head_only) as part:
+                part.write_bytes(head_path.read_bytes())
+        return Grafted(write_whole(trunk, head_path, job.out, progress), found, report.curve(trainer.curve), notes)
+
+
+def _device(name: str) -> str:
+    """Return a device that is there, as torch names it."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"torch cannot compute on the device '{name}': {str(error).splitlines()[0]}") from error
+    return name
+
+
+def _trunk(job: Job, blueprint: Blueprint, folder: Path, progress: Progress) -> Path:
+    """Return a file with the trunk alone: the model's own, or one without the head that it has."""
+    if not blueprint.has_head:
+        return job.base
+    path = folder / "trunk.gguf"
+    if not path.exists():
+        detach(job.base, path, progress=progress)
+    return path
+
+
+def _prompts(job: Job, own: list[str] | None) -> tuple[Mapping[str, Sequence[str]] | None, Iterator[str] | list[str]]:
+    """Return the prompts to judge by, None for those that are shipped, and those to answer."""
+    if own is None:
+        return None, training_prompts(job.seed)
+    if len(own) < 2 * JUDGED:
+        return None, own
+    kept = own[JUDGED - 1 :: JUDGED]
+    return {"yours": kept}, [each for i, each in enumerate(own) if i % JUDGED != JUDGED - 1]
+
+
+def _text(job: Job, blueprint: Blueprint, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
+    settings = {
+        "model": identity(blueprint.file),
+        "prompts": None if job.prompts is None else job.prompts.read_text(encoding="utf-8", errors="replace"),
+        "parallel": job.parallel,
+        "seed": job.seed,
+    }
+    agree(folder / "text.json", settings, f"or remove {folder} to begin anew")
+    return write_texts(
+        folder, job.base, blueprint.file, prompts, job.tokens,
+        seed=job.seed, parallel=job.parallel, threads=job.threads, progress=progress,
+    )  # fmt: skip
+
+
+def _trainer(job: Job, blueprint: Blueprint, data: Dataset, folder: Path, device: str) -> Trainer:
+    """Return a training that is begun, or goes on with the settings that it was begun with."""
+    kept = data.narrow(job.vocabulary)
+    if not len(kept):
+        raise ConfigError("--tokens", job.tokens, "more: the text that was written has no position to train on")
+    at = folder / "training"
+    at.mkdir(exist_ok=True)
+    agreed = at / "settings.json"
+    before = json.loads(agreed.read_text(encoding="utf-8")) if agreed.exists() else {}
+    recipe = Recipe(
+        job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, before.get("dtype") or fastest_dtype(device)
+    )
+    settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
+    agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
+    head = Head(blueprint, start(blueprint, job.seed), kept, device=device, dtype=getattr(torch, recipe.dtype))
+    return Trainer(head, data, recipe, at / "state.pt")

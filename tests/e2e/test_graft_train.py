@@ -1,0 +1,124 @@
+"""`outpace graft train` on a tiny model: what it writes, what it refuses, and what is left when it is killed."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support import grafting
+
+from outpace.cli.main import call
+from outpace.gguf.file import open_gguf
+from outpace.models import load_plan
+
+pytest.importorskip("torch", reason="training needs torch")
+
+SMALL = {"tokens": 9000, "parallel": 4, "passes": 6, "batch": 2, "lr": 3e-3, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("given")
+    return {
+        "base": grafting.write_model(folder / "base.gguf"),
+        "prompts": grafting.write_prompts(folder / "prompts.txt"),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(given, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "out.gguf"
+    assert run(given, out, head_only=str(out.with_name("head.gguf"))) == 0
+    return out
+
+
+def run(given: dict[str, Path], out: Path, kill_after_s: float = 0.0, **more: object) -> int:
+    """Train in a process of its own; return its exit code."""
+    settings = json.dumps(
+        {"base": str(given["base"]), "prompts": str(given["prompts"]), "out": str(out)} | SMALL | more
+    )
+    command = [sys.executable, "-m", "tests.support.grafting", settings, str(kill_after_s)]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with open_gguf(path) as file:
+        return {name: file.data(name).tobytes() for name in file.tensors}
+
+
+def test_the_base_is_in_the_file_byte_for_byte_and_the_head_runs(given, trained):
+    base, whole = contents(given["base"]), contents(trained)
+    head = {name: data for name, data in whole.items() if name not in base}
+    assert {name: whole[name] for name in base} == base
+    assert head and all(name.startswith("blk.2.") for name in head)
+    assert contents(trained.with_name("head.gguf")) == head
+    with open_gguf(trained) as file:
+        assert load_plan(file).draft is not None
+        assert file.metadata.int("llama.block_count") == 3
+        assert file.metadata.int("llama.nextn_predict_layers") == 1
+
+
+def test_a_trained_head_guesses_far_better_than_what_it_began_from(trained):
+    found = json.loads(trained.with_name("out.gguf.report.json").read_text())
+    before, after = found["curve"]["kept"][0], found["curve"]["kept"][-1]
+    assert after[0] > before[0] + 0.2, (before, after)
+    engine = [found[when]["all"]["acceptance_by_depth"][0] for when in ("before", "after")]
+    assert engine[1] > engine[0] + 0.2, engine
+    assert "| all |" in trained.with_name("out.gguf.report.md").read_text()
+
+
+def test_other_settings_than_before_are_refused_by_name(given, trained, capsys):
+    line = ["graft", "train", str(given["base"]), "-o", str(trained), "--prompts", str(given["prompts"]), "--force"]
+    line += ["--tokens", "9000", "-np", "4", "--passes", "6", "--batch", "2", "-t", "1"]
+    assert call([*line, "--lr", "0.002"]) == 2
+    assert "lr is '0.002'; expected 0.003, as when this work was begun, or remove" in capsys.readouterr().err
+    assert call([*line, "--lr", "0.003", "--seed", "5"]) == 2
+    assert "seed is '5'; expected 0, as when this work was begun, or remove" in capsys.readouterr().err
+
+
+def test_a_model_with_a_head_is_tuned_and_not_trained(given, trained, tmp_path, capsys):
+    assert call(["graft", "train", str(trained), "-o", str(tmp_path / "x.gguf")]) == 2
+    assert "expected a model without a head" in capsys.readouterr().err
+    prompts = ["--prompts", str(given["prompts"])]
+    assert call(["graft", "tune", str(given["base"]), "-o", str(tmp_path / "x.gguf"), *prompts]) == 2
+    assert "expected a model with a head" in capsys.readouterr().err
+    assert call(["graft", "train", str(given["base"]), "-o", str(tmp_path / "x.gguf"), "--device", "nowhere"]) == 6
+    assert "torch cannot compute on the device 'nowhere'" in capsys.readouterr().err
+    assert call(["graft", "train", str(given["base"]), "-o", str(tmp_path / "x.gguf"), "--type", "Q8"]) == 2
+    assert "--type is 'Q8'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_training_killed_ten_times_ends_with_the_file_of_one_that_was_not(given, trained, tmp_path):
+    out, chance = tmp_path / "out.gguf", random.Random(1)
+    for i in range(10):
+        code = run(given, out, kill_after_s=chance.uniform(0.1, 2 + i))
+        assert code in (0, -9)
+        if out.exists():
+            # It is whole as soon as it is there.
+            assert contents(out) == contents(trained)
+            out.unlink()
+        assert not list(tmp_path.glob("*.gguf"))
+    assert run(given, out) == 0
+    assert contents(out) == contents(trained)
+    assert not np.any([each.name.endswith(".part") for each in tmp_path.rglob("*")])
+
+
+def test_a_head_that_makes_the_model_slower_is_not_written(given, trained):
+    from outpace.errors import BackendError
+    from outpace.graft import train
+
+    class Slow:
+        is_slower, slower = True, "with this head the model writes 0.50 times as fast as without drafting"
+
+        def __init__(self, found) -> None:
+            self.before, self.after = found.before, found.after
+
+    before = trained.read_bytes()
+    job = train.Job(**given, out=trained, is_forced=True, **SMALL)
+    with pytest.raises(BackendError, match=r"0\.50 times as fast as without drafting, so .* is not written"):
+        train.train(job, lambda *_: None, lambda *rest: Slow(train.report.judged(*rest)))
+    assert trained.read_bytes() == before
