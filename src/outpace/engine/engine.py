@@ -11,6 +11,7 @@ from outpace.engine.runner import Runner
 from outpace.engine.scheduler import Scheduler, Turn
 from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
 from outpace.engine.snapshots import Snapshots
+from outpace.graph.step import PAGE
 from outpace.speculate.drafter import NOTHING, Draft, draft_of
 from outpace.speculate.mtp import Head
 from outpace.speculate.policy import Policy
@@ -94,8 +95,11 @@ class Engine:
                 shown += self.proposer.show(feed, result, shown, n)
             sequence.n_pending = n - len(known)
             self.memory.commit(sequence, n)
-            if self.snapshots is not None and self.snapshots.is_due(sequence):
-                self._keep(self.snapshots, sequence)
+            if self.snapshots is not None:
+                if self.snapshots.is_due(sequence):
+                    self._keep(self.snapshots, sequence)
+            elif self.proposer is not None and sequence.n_full * PAGE > sequence.n_kept:
+                self.proposer.leave(sequence)
             self._observe(sequence)
             if not sequence.started_s:
                 sequence.started_s = began
@@ -200,11 +204,10 @@ class Engine:
         snapshots.keep(sequence, None if self.proposer is None else self.proposer.reach(sequence))
 
     def _resume(self, sequence: Sequence) -> None:
-        """Let a sequence that was given pages go on from the state at their end."""
-        if self.snapshots is not None:
-            hidden = self.snapshots.resume(sequence)
-            if self.proposer is not None:
-                self.proposer.resume(sequence, hidden)
+        """Let a sequence that was given pages go on from the state at their end, and its head too."""
+        hidden = self.memory.end_of(sequence) if self.snapshots is None else self.snapshots.resume(sequence)
+        if self.proposer is not None:
+            self.proposer.resume(sequence, hidden)
 
     def _observe(self, sequence: Sequence) -> None:
         """Show the drafter what was committed, each token once (a recomputed one is no news)."""

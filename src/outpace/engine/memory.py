@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from outpace.engine.sequence import Sequence
 from outpace.engine.snapshots import Snapshots
-from outpace.graph.step import CHUNK, PAGE
+from outpace.graph.step import CHUNK, PAGE, Hidden
 
 # Identity of the text up to the end of a page's predecessor, and the page's own tokens: equal only for equal text,
 # because an identity is given out once. The empty text is 0.
@@ -27,7 +29,8 @@ class Memory:
     first. Only positions that are never written again are shared: pages full of committed tokens. Where sequences carry
     recurrent states as well, pages alone are no use to another: they are shared up to a border with a snapshot.
 
-    A page also holds what the model's own head computed of its positions, where a head has come by.
+    A page also holds what the model's own head computed of its positions, where a head has come by. To go on after such
+    a page a head needs the trunk's hidden state of its last position: where no snapshot has it, the page does.
     """
 
     def __init__(self, n_pages: int, snapshots: Snapshots | None = None) -> None:
@@ -45,6 +48,7 @@ class Memory:
         self._keys: list[_Key | None] = [None] * n_pages
         self._contents = [0] * n_pages
         self._has_head = bytearray(n_pages)
+        self._ends: dict[int, Hidden] = {}
         self._pages: dict[_Key, int] = {}
         self._last_content = 0
 
@@ -125,10 +129,22 @@ class Memory:
         sequence.n_pages = sequence.n_full = sequence.content = 0
         sequence.n_cached = sequence.n_pending = sequence.n_kept = 0
 
-    def headed(self, sequence: Sequence, first: int) -> None:
-        """Note that in a sequence's full pages from position `first` on all rows of the head are true."""
+    def headed(self, sequence: Sequence, first: int, ends: Mapping[int, Hidden] = MappingProxyType({})) -> None:
+        """Note that in a sequence's full pages from position `first` on all rows of the head are true.
+
+        Args:
+            sequence: Whose pages.
+            first: A page border.
+            ends: The trunk's hidden states [D] of the positions before some page borders.
+        """
         for page in sequence.pages[first // PAGE : sequence.n_full]:
             self._has_head[page] = True
+        for border, hidden in ends.items():
+            self._ends[sequence.pages[border // PAGE - 1]] = hidden
+
+    def end_of(self, sequence: Sequence) -> Hidden | None:
+        """Return the trunk's hidden state [D] of the last position in a sequence's full pages, where it was kept."""
+        return self._ends.get(sequence.pages[sequence.n_full - 1]) if sequence.n_full else None
 
     def head_from(self, sequence: Sequence) -> int:
         """Return the first multiple of CHUNK from which on a sequence's full pages hold the head's rows too."""
@@ -174,6 +190,7 @@ class Memory:
                 self.snapshots.forget(self._contents[page])
         self._holders[page] = 1
         self._has_head[page] = False
+        self._ends.pop(page, None)
         return page
 
     def _hold(self, page: int) -> None:

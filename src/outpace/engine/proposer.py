@@ -25,6 +25,8 @@ class Proposer:
     def __init__(self, head: Head, memory: Memory) -> None:
         self._head, self._memory = head, memory
         self._has_said_so = False
+        # Of the feed that was shown last: the hidden state before each page border in it.
+        self._ends: dict[int, Hidden] = {}
 
     @property
     def seconds(self) -> float:
@@ -73,13 +75,17 @@ class Proposer:
         sequence, known, draft, is_wanted = feed
         n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
         exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
+        self._ends.clear()
         if state is None or result.hidden is None:
             return exported
         # What is wanted may be exported before it is of use.
         skipped = max(n_rows - exported, state.hidden_from - n_cached)
         if skipped < n:
-            begin = at + skipped - (n_rows - exported)
-            state.learn(n_cached + skipped, result.hidden[begin : begin + n - skipped])
+            begin, position = at + skipped - (n_rows - exported), n_cached + skipped
+            hidden = result.hidden[begin : begin + n - skipped]
+            for border in range((position // PAGE + 1) * PAGE, n_cached + n + 1, PAGE):
+                self._ends[border] = hidden[border - 1 - position].copy()
+            state.learn(position, hidden)
             if len(known) > MOST_ALONG:
                 self._head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
         return exported
@@ -97,12 +103,23 @@ class Proposer:
         self._memory.headed(sequence, state.first)
         return state.before(border)
 
+    def leave(self, sequence: Sequence) -> None:
+        """Leave what the head knows in the pages that a sequence has just filled, for whoever begins likewise.
+
+        Its feed must be the one that was shown last.
+        """
+        state, border = sequence.head, sequence.n_full * PAGE
+        sequence.n_kept = border
+        if state is not None and state.first <= border <= state.n_seen:
+            self._head.catch_up(state, sequence.tokens, sequence.pages, border)
+            self._memory.headed(sequence, state.first, {at: end for at, end in self._ends.items() if at >= state.first})
+
     def resume(self, sequence: Sequence, hidden: Hidden | None) -> None:
         """Let the head go on where a sequence was given pages that another has filled.
 
         Args:
             sequence: Whose.
-            hidden: What `reach` returned to the other.
+            hidden: The trunk's hidden state of the position before [D], where the other's head was shown it.
         """
         if sequence.head is not None:
             sequence.head.resume(self._memory.head_from(sequence), sequence.n_cached, hidden)

@@ -62,7 +62,7 @@ class Sequence:
         n_full: Pages at its front that are full and known to the memory's index; `content` says what is in them.
         slot: Index of its recurrent state while it runs.
         n_pending: How many of the guesses staged by its last step were accepted; its next step takes them in.
-        n_kept: Page border of the last snapshot that it left or began from.
+        n_kept: Page border of the last snapshot that it left or began from; without any, of what its head has left.
         trail: Identity of the text before the one it left while decoding; 0 for none.
         n_shared: Positions that were found in the cache instead of being computed.
         sources: For each token of the output the name of the drafter that guessed it, or `PLAIN`.
