@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Tokens of a text: prompts of at most so many, and answers of at most so many.
 MOST_PROMPT, MOST_ANSWER = 384, 384
 # Texts of a shard for each sequence that is written at a time: more leave the engine less often half empty.
-ROUNDS = 4
+ROUNDS = 8
 TEMPERATURE = 0.8
 
 Progress = Callable[[str, int, int], None]

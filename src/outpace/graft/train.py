@@ -24,7 +24,7 @@ from outpace.graft.head import Head
 from outpace.graft.prompts import read_prompts, training_prompts
 from outpace.graft.report import Report
 from outpace.graft.result import write_head, write_whole
-from outpace.graft.start import start
+from outpace.graft.start import SCALES, start
 from outpace.graft.targets import compute_targets
 from outpace.graft.text import write_texts
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
@@ -67,13 +67,13 @@ class Job:
     tokens: int = 2_000_000
     passes: int = 4
     depths: int = 3
-    lr: float = 1e-3
+    lr: float = 2e-3
     batch: int = 8
     vocabulary: int = 8192
     variation: float = 0.0
     seed: int = 0
     type: str = "Q8_0"
-    parallel: int = 64
+    parallel: int = 32
     threads: int | None = None
     device: str = "cpu"
     is_forced: bool = False
@@ -137,7 +137,7 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
         trainer = _trainer(job, blueprint, data, folder, device)
         trainer.run(progress)
-        write_head(blueprint, start(blueprint, job.seed), MIXES[job.type], folder / "start.gguf")
+        write_head(blueprint, start(blueprint, job.seed, trainer.recipe.scale), MIXES[job.type], folder / "start.gguf")
         write_head(blueprint, trainer.head.tensors, MIXES[job.type], head_path)
         found = judge(trunk, folder / "start.gguf", head_path, asked, job.depths, job.threads, progress)
         notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
@@ -201,10 +201,23 @@ def _trainer(job: Job, blueprint: Blueprint, data: Dataset, folder: Path, device
     at.mkdir(exist_ok=True)
     agreed = at / "settings.json"
     before = json.loads(agreed.read_text(encoding="utf-8")) if agreed.exists() else {}
-    recipe = Recipe(
-        job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, before.get("dtype") or fastest_dtype(device)
-    )
+    dtype = before.get("dtype") or fastest_dtype(device)
+
+    def head(scale: float) -> Head:
+        return Head(blueprint, start(blueprint, job.seed, scale), kept, device=device, dtype=getattr(torch, dtype))
+
+    scale = before.get("scale") or _scale(blueprint, data, job, head)
+    recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, dtype, scale)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
-    head = Head(blueprint, start(blueprint, job.seed), kept, device=device, dtype=getattr(torch, recipe.dtype))
-    return Trainer(head, data, recipe, at / "state.pt")
+    return Trainer(head(scale), data, recipe, at / "state.pt")
+
+
+@torch.no_grad()
+def _scale(blueprint: Blueprint, data: Dataset, job: Job, head: Callable[[float], Head]) -> float:
+    """Return the scale with which a new head errs least before it has learned anything."""
+    if blueprint.has_head:
+        return 1
+    batch = data.batch(data.held_out[: job.batch])
+    losses = {scale: float(head(scale).outcome(batch, [1.0] * job.depths, 0.0).loss) for scale in SCALES}
+    return min(losses, key=lambda scale: losses[scale])

@@ -41,6 +41,7 @@ class Recipe:
         seed: Of the order.
         variation: Weight of the total variation in the loss.
         dtype: What products are computed in, as torch names it.
+        scale: How large the hidden state was that a new head's block was given at first.
     """
 
     passes: int
@@ -50,6 +51,7 @@ class Recipe:
     seed: int
     variation: float
     dtype: str
+    scale: float
 
 
 @dataclass
@@ -70,6 +72,12 @@ class Curve:
 class Trainer:
     """A head in training.
 
+    Attributes:
+        head: It.
+        recipe: How it is trained.
+        step: How many steps were made.
+        curve: What was seen along the way.
+
     State: the head's tensors, the optimiser's, how many steps were made, the curve; all of it is in the file of the
     state, and a run that finds one goes on from there.
     """
@@ -83,7 +91,7 @@ class Trainer:
             recipe: How; that of the state, where there is one.
             path: Where the state is kept.
         """
-        self.head, self._data, self._recipe, self._path = head, data, recipe, path
+        self.head, self._data, self.recipe, self._path = head, data, recipe, path
         matrices = [each for each in head.tensors.values() if each.ndim > 1]
         vectors = [each for each in head.tensors.values() if each.ndim == 1]
         groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
@@ -97,11 +105,11 @@ class Trainer:
     @property
     def n_steps(self) -> int:
         """Steps in all."""
-        return self._recipe.passes * self._steps_a_pass
+        return self.recipe.passes * self._steps_a_pass
 
     @property
     def _steps_a_pass(self) -> int:
-        return -(-len(self._data.train) // self._recipe.batch)
+        return -(-len(self._data.train) // self.recipe.batch)
 
     def run(self, progress: Progress) -> None:
         """Train to the end."""
@@ -142,15 +150,15 @@ class Trainer:
     def _blocks(self) -> NDArray[np.int64]:
         """Return the blocks of the next step: each pass goes through all of them in an order of its own."""
         turn, at = divmod(self.step, self._steps_a_pass)
-        order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self._data.train))
-        chosen: NDArray[np.int64] = self._data.train[order[at * self._recipe.batch : (at + 1) * self._recipe.batch]]
+        order = np.random.default_rng([self.recipe.seed, turn]).permutation(len(self._data.train))
+        chosen: NDArray[np.int64] = self._data.train[order[at * self.recipe.batch : (at + 1) * self.recipe.batch]]
         return chosen
 
     def _train(self) -> float:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
         batch = self._data.batch(self._blocks())
-        outcome = self.head.outcome(batch, self._weights, self._recipe.variation)
+        outcome = self.head.outcome(batch, self._weights, self.recipe.variation)
         self._optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.head.tensors.values(), CLIP)
@@ -159,23 +167,23 @@ class Trainer:
 
     @property
     def _weights(self) -> list[float]:
-        return [FADING**k for k in range(self._recipe.depths)]
+        return [FADING**k for k in range(self.recipe.depths)]
 
     def _rate(self) -> float:
         warm = max(1, int(WARM_UP * self.n_steps))
         share = (self.step - warm) / max(1, self.n_steps - warm)
         falling = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * max(share, 0.0))) / 2
-        return self._recipe.lr * min((self.step + 1) / warm, falling)
+        return self.recipe.lr * min((self.step + 1) / warm, falling)
 
     @torch.no_grad()
     def _look(self) -> None:
         """Add to the curve how the head fares on text that it is not trained on."""
         held = self._data.held_out
         chosen = held[np.linspace(0, len(held) - 1, min(len(held), LOOKED_AT)).astype(int)]
-        rows, kept, loss, n = np.zeros(self._recipe.depths), np.zeros(self._recipe.depths), 0.0, 0
-        for at in range(0, len(chosen), self._recipe.batch):
-            batch = self._data.batch(chosen[at : at + self._recipe.batch])
-            outcome = self.head.outcome(batch, self._weights, self._recipe.variation)
+        rows, kept, loss, n = np.zeros(self.recipe.depths), np.zeros(self.recipe.depths), 0.0, 0
+        for at in range(0, len(chosen), self.recipe.batch):
+            batch = self._data.batch(chosen[at : at + self.recipe.batch])
+            outcome = self.head.outcome(batch, self._weights, self.recipe.variation)
             rows += outcome.n_rows
             kept += outcome.n_kept
             loss, n = loss + float(outcome.loss), n + 1
