@@ -39,8 +39,9 @@ def run(tier, kind, matrices, x, router, *, n_used=3, renormalise=True, threads=
     lent = {name: space.take(4 * slots * n) for name, n in (("x", D), ("gated", F), ("lifted", F), ("out", D))}
 
     def codes(rows, n):
-        n_bytes = _native.codes_bytes(rows, n)
-        return (NONE, NONE, 0, 0) if plain else (space.take(n_bytes), space.take(_native.scales_bytes(rows, n)), n, rows)
+        if plain:
+            return NONE, NONE, 0, 0
+        return space.take(_native.codes_bytes(rows, n)), space.take(_native.scales_bytes(rows, n)), n, rows
 
     of_x, of_slots, of_hidden = codes(t, D), codes(slots, D), codes(slots, F)
     pool = _native.Pool(threads)
