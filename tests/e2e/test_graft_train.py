@@ -122,3 +122,16 @@ def test_a_head_that_makes_the_model_slower_is_not_written(given, trained):
     with pytest.raises(BackendError, match=r"0\.50 times as fast as without drafting, so .* is not written"):
         train.train(job, lambda *_: None, lambda *rest: Slow(train.report.judged(*rest)))
     assert trained.read_bytes() == before
+
+
+def test_tuning_goes_on_from_the_heads_own_tensors_and_keeps_the_trunk(given, trained, tmp_path):
+    out = tmp_path / "tuned.gguf"
+    assert run(given | {"base": trained}, out, lr=3e-4, passes=1, tokens=4000) == 0
+    base, whole = contents(given["base"]), contents(out)
+    assert {name: whole[name] for name in base} == base
+    assert whole.keys() == contents(trained).keys() and whole != contents(trained)
+    before = json.loads(trained.with_name("out.gguf.report.json").read_text())["curve"]["kept"]
+    began, ended = (
+        json.loads(out.with_name("tuned.gguf.report.json").read_text())["curve"]["kept"][i] for i in (0, -1)
+    )
+    assert began[0] > before[0][0] + 0.2 and ended[0] > began[0] - 0.1
