@@ -12,6 +12,7 @@ from outpace.models.dense import Config
 CONFIG = Config(
     arch="llama",
     n_layers=30,
+    n_mtp=0,
     d_model=576,
     d_ff=1536,
     n_heads=9,
