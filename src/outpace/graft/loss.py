@@ -73,10 +73,13 @@ def _piece(logits: Tensor, best: Tensor, shares: Tensor, variation: float) -> tu
     """Return the loss of some rows, which are right, and the slope by their logits [R, N]."""
     n = logits.shape[1]
     has, place = best < n, best.clamp(max=n - 1)
-    right = (logits.argmax(-1) == best[:, 0]) & has[:, 0]
     q = logits.float()
-    total = q.logsumexp(-1, keepdim=True)
-    log_best = (q.gather(1, place) - total) * has
+    most, first = q.max(-1, keepdim=True)
+    right = (first[:, 0] == best[:, 0]) & has[:, 0]
+    log_best = q.gather(1, place) - most
+    # One pass of exponentials serves the sum and the slope.
+    total = q.sub_(most).exp_().sum(-1, keepdim=True)
+    log_best = (log_best - total.log()) * has
     q_best = log_best.exp() * has
     rest, q_rest = (1 - shares.sum(-1, keepdim=True)).clamp(0), (1 - q_best.sum(-1, keepdim=True)).clamp(_LEAST)
     loss = (torch.special.xlogy(shares, shares) - shares * log_best).sum() + torch.special.xlogy(
@@ -90,7 +93,7 @@ def _piece(logits: Tensor, best: Tensor, shares: Tensor, variation: float) -> tu
         slope_rest = slope_rest + variation / 2 * (q_rest - rest).sign() * q_rest
     # Through the softmax: each bucket's slope less its part of their sum. Tokens of the last share in it as they are.
     whole = slope_best.sum(-1, keepdim=True) + slope_rest
-    q = q.sub_(total).exp_().mul_(slope_rest / q_rest - whole)
+    q = q.mul_((slope_rest / q_rest - whole) / total)
     return loss, right, _put(q, place, slope_best - whole * q_best, has)
 
 
