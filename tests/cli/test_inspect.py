@@ -8,7 +8,7 @@ import pytest
 from bench.random_hybrid import write_random_hybrid
 
 from outpace.cli import options
-from outpace.errors import ConfigError
+from outpace.errors import ConfigError, readable_bytes
 from outpace.gguf.file import GGUFFile, open_gguf
 from outpace.speculate.vocabulary import size
 
@@ -140,7 +140,7 @@ def test_the_longest_context_fits_and_one_page_more_does_not(outpace, hybrid) ->
     # This process may have held more than a run does: what is asked for must leave some of it.
     given = _json(outpace, hybrid)[0]["memory"]["runtime_bytes"] + (64 << 20)
     found, out = _json(outpace, hybrid, "--memory", given, "--spec-type", "mtp")
-    assert found["available_bytes"] == given and f"{given / 1e6:.1f} MB may be taken" in out
+    assert found["available_bytes"] == given and f"{readable_bytes(given)} may be taken" in out
     f16, q8_0, q4_0 = (found["longest"][kind] for kind in ("f16", "q8_0", "q4_0"))
     assert 0 < f16 < q8_0 < q4_0 < 300_000 and not any(n % 64 for n in (f16, q8_0, q4_0))
     for kind, n in found["longest"].items():
