@@ -32,10 +32,10 @@ from outpace.speculate import (
     Drafter,
     FixedDepth,
     Head,
-    HeadState,
-    MtpDrafter,
     NoDrafter,
     Policy,
+    SpeculatedDrafter,
+    Speculator,
     StepCosts,
     SuffixDrafter,
     measure,
@@ -118,12 +118,14 @@ class LLM:
         self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
         program = self._executable.draft
         n_vocab = self._executable.n_vocab
-        self._head = Head(program, found.config.d_model, program.limits.max_rows, n_vocab) if program else None
+        self._speculator: Speculator[Any] | None = None
+        if program is not None:
+            self._speculator = Head(program, found.config.d_model, program.limits.max_rows, n_vocab)
         self._engine = Engine(
             self._executable,
             policy or self._policy(config, found.plan),
             self.settings.parallel,
-            head=self._head,
+            speculator=self._speculator,
             is_recurrent=bool(state_spec(found.plan).recurrent),
         )
         self._text()
@@ -295,7 +297,7 @@ class LLM:
         name = SPEC_ALIASES.get(asked, asked)
         if name not in SPEC_TYPES:
             raise ConfigError("drafter", asked, f"one of {', '.join(SPEC_TYPES)}{nearest(asked, SPEC_TYPES)}")
-        if name.endswith("mtp") and self._head is None:
+        if name.endswith("mtp") and self._speculator is None:
             raise ConfigError("drafter", asked, "one that was loaded: the model runs without its head, or has none")
         if name != "none" and self.settings.drafter == "none":
             raise ConfigError("drafter", asked, "none: the model was loaded to draft nothing (spec_type none)")
@@ -303,8 +305,8 @@ class LLM:
 
     def _drafter(self, name: str, n_prompt: int) -> Drafter:
         copier = SuffixDrafter() if name.startswith("suffix") else None
-        if name.endswith("mtp") and self._head is not None:
-            return MtpDrafter(HeadState(n_prompt, self._head.width), copier)
+        if name.endswith("mtp") and self._speculator is not None:
+            return SpeculatedDrafter(self._speculator.name, self._speculator.state(n_prompt), copier)
         return copier or NoDrafter()
 
     def _output(self, request: Request) -> Output:

@@ -18,8 +18,9 @@ from outpace.graph.cost import state_spec
 from outpace.graph.step import Step, StepResult
 from outpace.sampling.params import SamplingParams
 from outpace.sampling.sampler import Sampler
-from outpace.speculate.mtp import Head, HeadState, MtpDrafter
+from outpace.speculate.mtp import Head
 from outpace.speculate.policy import FixedDepth
+from outpace.speculate.speculator import SpeculatedDrafter
 
 
 @dataclass
@@ -44,9 +45,9 @@ class _Draft:
         self._program, self._clock = program, clock
         self.n_vocab, self.limits, self.take_rows = program.n_vocab, program.limits, program.take_rows
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, head: int = 0) -> StepResult:
         began = perf_counter()
-        result = self._program.run(step)
+        result = self._program.run(step, head)
         self._clock.parts.head_s += perf_counter() - began
         return result
 
@@ -102,10 +103,10 @@ class Rounds:
         assert draft is not None, "the subject has a head"
         head = Head(draft, subject.model.config.d_model, draft.limits.max_rows, n_vocab)
         is_recurrent = bool(state_spec(subject.model.plan).recurrent)
-        self._engine = Engine(self._clock, FixedDepth(0), 1, head=head, is_recurrent=is_recurrent)
+        self._engine = Engine(self._clock, FixedDepth(0), 1, speculator=head, is_recurrent=is_recurrent)
         params = SamplingParams.greedy()
         request = Request(tuple(subject.tokens(n_prompt)), params, ignore_eos=True)
-        drafter = MtpDrafter(HeadState(n_prompt, head.width))
+        drafter = SpeculatedDrafter(head.name, head.state(n_prompt))
         sampler = Sampler(params, n_vocab)
         self._sequence = ImposedSequence(_KEEP, request, sampler, drafter, Output(), n_prompt + most)
         self._engine.add(self._sequence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outpace.engine.memory import Memory
 from outpace.engine.proposer import Proposer
@@ -13,8 +13,8 @@ from outpace.engine.sequence import PLAIN, Feed, FinishReason, Sequence
 from outpace.engine.snapshots import Snapshots
 from outpace.graph.step import PAGE
 from outpace.speculate.drafter import NOTHING, Draft, draft_of
-from outpace.speculate.mtp import Head
 from outpace.speculate.policy import Policy
+from outpace.speculate.speculator import Speculator
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Executable
@@ -36,10 +36,10 @@ class Engine:
         max_running: int,
         max_rows: int | None = None,
         *,
-        head: Head | None = None,
+        speculator: Speculator[Any] | None = None,
         is_recurrent: bool = False,
     ) -> None:
-        """Take what runs the trunk, who decides on drafts, and the model's own head if it drafts.
+        """Take what runs the trunk, who decides on drafts, and the speculator, if one drafts.
 
         Args:
             executable: The trunk; has a slot for each of `max_running` sequences. In those beyond, recurrent states are
@@ -47,7 +47,7 @@ class Engine:
             policy: Decides how much is drafted and verified.
             max_running: Most sequences in a step.
             max_rows: Most rows in a step, if fewer than the executable takes.
-            head: Drafts for sequences that have a `HeadState`.
+            speculator: Drafts for sequences that have a state of it.
             is_recurrent: Whether sequences carry recurrent states.
         """
         limits = executable.limits
@@ -58,9 +58,9 @@ class Engine:
         self.snapshots = Snapshots(spare_slots, executable.copy_state) if is_recurrent else None
         self.memory = Memory(limits.n_pages, self.snapshots)
         self.scheduler = Scheduler(self.memory, self.max_rows, max_running, self._resume)
-        self.runner = Runner(executable, exports=head is not None)
+        self.runner = Runner(executable, exports=speculator is not None and speculator.reads_hidden)
         self.policy = policy
-        self.proposer = None if head is None else Proposer(head, self.memory)
+        self.proposer = None if speculator is None else Proposer(speculator, self.memory)
 
     @property
     def has_work(self) -> bool:
@@ -108,9 +108,10 @@ class Engine:
             first += len(known) + len(guesses)
             row += is_wanted + len(guesses)
         if row == first:
-            # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt.
+            # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt. What follows
+            # the step is of the round too: on a small model it is a good part of it, and more of a drafted one.
             drafting_s = 0.0 if self.proposer is None else self.proposer.seconds
-            self.policy.timed(row, row - len(feeds), now - began - drafting_s)
+            self.policy.timed(row, row - len(feeds), perf_counter() - began - drafting_s)
         return feeds
 
     def _propose(self, turns: list[Turn]) -> list[Feed]:

@@ -29,8 +29,9 @@ class Memory:
     first. Only positions that are never written again are shared: pages full of committed tokens. Where sequences carry
     recurrent states as well, pages alone are no use to another: they are shared up to a border with a snapshot.
 
-    A page also holds what the model's own head computed of its positions, where a head has come by. To go on after such
-    a page a head needs the trunk's hidden state of its last position: where no snapshot has it, the page does.
+    A page also holds what a speculator (the model's head, say) computed of its positions, where one has come by. To go
+    on after such a page a head needs the trunk's hidden state of its last position: where no snapshot has it, the page
+    does.
     """
 
     def __init__(self, n_pages: int, snapshots: Snapshots | None = None) -> None:
@@ -129,15 +130,18 @@ class Memory:
         sequence.n_pages = sequence.n_full = sequence.content = 0
         sequence.n_cached = sequence.n_pending = sequence.n_kept = 0
 
-    def headed(self, sequence: Sequence, first: int, ends: Mapping[int, Hidden] = MappingProxyType({})) -> None:
-        """Note that in a sequence's full pages from position `first` on all rows of the head are true.
+    def headed(
+        self, sequence: Sequence, first: int, end: int, ends: Mapping[int, Hidden] = MappingProxyType({})
+    ) -> None:
+        """Note that in a sequence's full pages from position `first` up to `end` all rows of the head are true.
 
         Args:
             sequence: Whose pages.
             first: A page border.
+            end: A position; pages that go on after it are left out.
             ends: The trunk's hidden states [D] of the positions before some page borders.
         """
-        for page in sequence.pages[first // PAGE : sequence.n_full]:
+        for page in sequence.pages[first // PAGE : min(sequence.n_full, end // PAGE)]:
             self._has_head[page] = True
         for border, hidden in ends.items():
             self._ends[sequence.pages[border // PAGE - 1]] = hidden

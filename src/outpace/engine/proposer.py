@@ -1,29 +1,25 @@
-"""The model's own head at work in the engine: when it guesses for whom, and what it is shown for that."""
+"""A speculator at work in the engine: when it guesses for whom, and what it is shown for that."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from outpace.engine.memory import Memory
 from outpace.engine.runner import n_exported
 from outpace.engine.sequence import Feed, Sequence
 from outpace.graph.step import PAGE, Hidden, StepResult
-from outpace.speculate.mtp import MOST_ALONG, Ask, Head
 from outpace.speculate.policy import Policy
-
-# Said once, to whoever is served then.
-DROPPED = (
-    "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
-    "it may belong to another model or have been damaged when the file was made"
-)
+from outpace.speculate.speculator import MOST_ALONG, Ask, Speculator
 
 
 class Proposer:
-    """Runs the head for the sequences of a step together, and keeps what it knows of each in step with the trunk.
+    """Runs a speculator for the sequences of a step together, and keeps what it knows of each in step with the trunk.
 
-    State: the head's cache, and the `head` of every sequence that has one.
+    State: the speculator's cache, and the `head` of every sequence that has one.
     """
 
-    def __init__(self, head: Head, memory: Memory) -> None:
-        self._head, self._memory = head, memory
+    def __init__(self, speculator: Speculator[Any], memory: Memory) -> None:
+        self._speculator, self._memory = speculator, memory
         self._has_said_so = False
         # Of the feed that was shown last: the hidden state before each page border in it.
         self._ends: dict[int, Hidden] = {}
@@ -31,10 +27,10 @@ class Proposer:
     @property
     def seconds(self) -> float:
         """Seconds that drafting has taken of this step."""
-        return self._head.seconds
+        return self._speculator.seconds
 
     def propose(self, feeds: list[Feed], policy: Policy, n_rows: int, room: int) -> bool:
-        """Put the head's drafts into feeds where the policy expects more of them; return whether there are any.
+        """Put the speculator's drafts into feeds where the policy expects more of them; return whether there are any.
 
         Args:
             feeds: Those of a step, with the drafts of others.
@@ -42,29 +38,29 @@ class Proposer:
             n_rows: Rows of the step without any draft.
             room: Most rows that may be added.
         """
-        self._head.seconds = 0.0
+        self._speculator.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
         if policy.has_dropped_head and not self._has_said_so and decoding:
             self._has_said_so = True
-            feeds[decoding[0]][0].notes += (DROPPED,)
+            feeds[decoding[0]][0].notes += (self._speculator.dropped,)
         is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
         if not any(is_ready):
             return False
         depths = policy.ahead([feeds[i][2] for i in decoding], is_ready, n_rows, room)
-        asks: list[tuple[int, Ask]] = []
+        asks: list[tuple[int, Ask[Any]]] = []
         for i, depth in zip(decoding, depths, strict=True):
             sequence = feeds[i][0]
             n = self._memory.fit(sequence, min(depth, sequence.most_tokens - len(sequence.tokens) - 1))
             if n > 0 and sequence.head is not None:
                 asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
         if asks:
-            drafts = self._head.draft([ask for _, ask in asks], policy.goes_on, policy.drafted)
+            drafts = self._speculator.draft([ask for _, ask in asks], policy.goes_on, policy.drafted)
             for (i, _), draft in zip(asks, drafts, strict=True):
                 feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
         return bool(asks)
 
     def show(self, feed: Feed, result: StepResult, at: int, n: int) -> int:
-        """Show the head the hidden states of the first n rows of a feed; return how many rows its step exported of it.
+        """Show the speculator the first n rows of a feed; return how many rows its step exported of it.
 
         Args:
             feed: Whose `n_cached` is still that of before the step.
@@ -73,7 +69,13 @@ class Proposer:
             n: Rows that stay.
         """
         sequence, known, draft, is_wanted = feed
-        n_rows, state, n_cached = len(known) + len(draft.tokens), sequence.head, sequence.n_cached
+        state, n_cached = sequence.head, sequence.n_cached
+        if not self._speculator.reads_hidden:
+            if state is not None:
+                state.learn(n_cached, None)
+                self._catch_up(sequence, len(known), n_cached + n)
+            return 0
+        n_rows = len(known) + len(draft.tokens)
         exported = n_exported(sequence, len(known), len(draft.tokens), is_wanted)
         self._ends.clear()
         if state is None or result.hidden is None:
@@ -86,40 +88,45 @@ class Proposer:
             for border in range((position // PAGE + 1) * PAGE, n_cached + n + 1, PAGE):
                 self._ends[border] = hidden[border - 1 - position].copy()
             state.learn(position, hidden)
-            if len(known) > MOST_ALONG:
-                self._head.catch_up(state, sequence.tokens, sequence.pages, n_cached + n)
+            self._catch_up(sequence, len(known), n_cached + n)
         return exported
 
     def reach(self, sequence: Sequence) -> Hidden | None:
-        """Make what the head knows of a sequence good up to its last page border, for whoever goes on from there.
+        """Make what the speculator knows of a sequence good up to its last page border, for whoever goes on from there.
 
         Returns:
-            The trunk's hidden state of the position before the border [D], where the head was shown it.
+            The trunk's hidden state of the position before the border [D], where the speculator was shown it.
         """
         state, border = sequence.head, sequence.n_full * PAGE
-        if state is None or not state.first <= border <= state.n_seen:
+        if state is None or not self._speculator.has_pages or not state.first <= border <= state.n_seen:
             return None
-        self._head.catch_up(state, sequence.tokens, sequence.pages, border)
-        self._memory.headed(sequence, state.first)
+        end = self._speculator.catch_up(state, sequence.tokens, sequence.pages, border)
+        self._memory.headed(sequence, state.first, end)
         return state.before(border)
 
     def leave(self, sequence: Sequence) -> None:
-        """Leave what the head knows in the pages that a sequence has just filled, for whoever begins likewise.
+        """Leave what the speculator knows in the pages that a sequence has just filled, for whoever begins likewise.
 
         Its feed must be the one that was shown last.
         """
         state, border = sequence.head, sequence.n_full * PAGE
         sequence.n_kept = border
-        if state is not None and state.first <= border <= state.n_seen:
-            self._head.catch_up(state, sequence.tokens, sequence.pages, border)
-            self._memory.headed(sequence, state.first, {at: end for at, end in self._ends.items() if at >= state.first})
+        if state is not None and self._speculator.has_pages and state.first <= border <= state.n_seen:
+            end = self._speculator.catch_up(state, sequence.tokens, sequence.pages, border)
+            ends = {at: hidden for at, hidden in self._ends.items() if at >= state.first}
+            self._memory.headed(sequence, state.first, end, ends)
 
     def resume(self, sequence: Sequence, hidden: Hidden | None) -> None:
-        """Let the head go on where a sequence was given pages that another has filled.
+        """Let the speculator go on where a sequence was given pages that another has filled.
 
         Args:
             sequence: Whose.
-            hidden: The trunk's hidden state of the position before [D], where the other's head was shown it.
+            hidden: The trunk's hidden state of the position before [D], where the speculator was shown it.
         """
         if sequence.head is not None:
             sequence.head.resume(self._memory.head_from(sequence), sequence.n_cached, hidden)
+
+    def _catch_up(self, sequence: Sequence, n_known: int, end: int) -> None:
+        """Let the speculator take in the rows of a prompt."""
+        if self._speculator.has_pages and n_known > MOST_ALONG:
+            self._speculator.catch_up(sequence.head, sequence.tokens, sequence.pages, end)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from outpace.engine.output import Output
     from outpace.sampling.params import SamplingParams
     from outpace.sampling.sampler import Choice, Sampler
-    from outpace.speculate.mtp import Guesser, HeadState
+    from outpace.speculate.speculator import DraftState, Guesser
     from outpace.speculate.vocabulary import Tokens
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
@@ -69,7 +69,7 @@ class Sequence:
         choices: For each token of the output its log-probabilities, where they were asked for.
         output: Its text.
         drafter: Who guesses ahead of it; has observed `n_observed` of its tokens.
-        head: What the model's own head knows of it, if it drafts.
+        head: What the speculator (the model's own head, say) knows of it, if one drafts.
         record: How its drafts fared.
         unchecked: The nearest guess of a draft that was not put to the test.
         notes: What its requester should know, in words.
@@ -124,7 +124,7 @@ class Sequence:
         self.choices: list[Choice] = []
         self.output = output
         self.drafter = drafter
-        self.head: HeadState | None = getattr(drafter, "state", None)
+        self.head: DraftState | None = getattr(drafter, "state", None)
         self.n_observed = 0
         self.record = DraftRecord()
         self.unchecked = NOTHING
@@ -169,7 +169,7 @@ class Sequence:
         return lambda i: choose(logits[first_row + i], position + i, [*recent, *draft[:i]][-window:])
 
     def guesser(self) -> Guesser:
-        """Return what `mtp.Ask` asks: guesses are chosen as the tokens themselves will be, with their noise."""
+        """Return what `speculator.Ask` asks: guesses are chosen as the tokens themselves will be, with their noise."""
         sample, position, window = self._guess, len(self.tokens), self._window
         recent = self.tokens[-window:] if window else []
 

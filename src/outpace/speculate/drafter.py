@@ -48,7 +48,7 @@ class Drafter(Protocol):
     def observe(self, kept: Sequence[int]) -> None:
         """Learn the truth: the tokens committed by a step (a chunk of the prompt, or known and accepted ones).
 
-        Each is shown exactly once, in order. What the trunk thought of them goes to `mtp.HeadState.learn`.
+        Each is shown exactly once, in order. What the trunk thought of them goes to `speculator.DraftState.learn`.
         """
 
 

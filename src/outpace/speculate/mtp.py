@@ -6,28 +6,19 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from outpace.graph.step import CHUNK, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import NOTHING, Draft, Drafter, NoDrafter, draft_of
-from outpace.speculate.vocabulary import DraftVocabulary, Tokens
-
-Hidden: TypeAlias = NDArray[np.float32]
-
-# From logits [N], the tokens they are of (None: all) and the guesses so far: the next guess and the chance that the
-# logits give it, or None where no token is allowed.
-Guesser: TypeAlias = Callable[[NDArray[np.float32], Tokens | None, Sequence[int]], tuple[int, float] | None]
+from outpace.graph.step import CHUNK, Hidden, PageTable, Segment, Step, StepResult
+from outpace.speculate.drafter import NOTHING, Draft, draft_of
+from outpace.speculate.speculator import MOST_ALONG, Ask
+from outpace.speculate.vocabulary import DraftVocabulary
 
 # Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, but so many rows at least
 # and at most. What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of
 # every row (docs/decisions/0009).
 WINDOW_SHARE, LEAST_WINDOW, MOST_WINDOW = 1 / 8, 256, 2048
-
-# A first guess takes up to this many true rows along; more are caught up with before, keys and values alone.
-MOST_ALONG = 16
 
 
 class Program(Protocol):
@@ -70,11 +61,12 @@ class HeadState:
         """Positions whose hidden states were shown, from the front on."""
         return self.n_true - 1 + len(self._held)
 
-    def learn(self, position: int, hidden: Hidden) -> None:
+    def learn(self, position: int, hidden: Hidden | None) -> None:
         """Take in the trunk's hidden states of positions `position` on [n, D].
 
         A sequence that is computed anew from the front (its memory was needed) starts over.
         """
+        assert hidden is not None, "a head reads hidden states"
         if position != self.n_seen:
             self._restart()
             if position != self.n_seen:
@@ -123,43 +115,19 @@ class HeadState:
         self._held = np.zeros((0 if self.first else 1, self._width), np.float32)
 
 
-class MtpDrafter:
-    """Drafts with the head, where copying from the context (`before`) does not promise more.
-
-    The head runs for all sequences of a step together, so guesses come from `Head.draft`, not from `propose`.
-    """
-
-    def __init__(self, state: HeadState, before: Drafter | None = None) -> None:
-        self.state = state
-        self._before = before or NoDrafter()
-        self.name = f"{before.name}+mtp" if before else "mtp"
-        self.propose = self._before.propose
-        self.observe = self._before.observe
-
-
-class Ask(NamedTuple):
-    """One sequence's wish for guesses.
-
-    Attributes:
-        state: The head's of the sequence.
-        tokens: All its tokens; the last one is chosen, but not yet in any cache.
-        pages: Its page table, with room for `most` positions more.
-        most: Most guesses.
-        guess: Makes each guess as the token itself will be chosen.
-    """
-
-    state: HeadState
-    tokens: Sequence[int]
-    pages: PageTable
-    most: int
-    guess: Guesser
-
-
 class Head:
-    """The draft program of a model, for all its sequences.
+    """The draft program of a model, for all its sequences; see `speculator.Speculator`.
 
     State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
     """
+
+    name = "mtp"
+    reads_hidden = True
+    has_pages = True
+    dropped = (
+        "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
+        "it may belong to another model or have been damaged when the file was made"
+    )
 
     def __init__(self, program: Program, width: int, max_rows: int, n_vocab: int) -> None:
         """Take what runs the head.
@@ -174,8 +142,12 @@ class Head:
         self._vocabulary = DraftVocabulary(n_vocab, program.take_rows)
         self.seconds = 0.0
 
-    def catch_up(self, state: HeadState, tokens: Sequence[int], pages: PageTable, end: int) -> None:
-        """Put the true rows up to `end` into the cache: keys and values, no guess."""
+    def state(self, n_prompt: int) -> HeadState:
+        """Return the state of a new sequence with a prompt of so many tokens."""
+        return HeadState(n_prompt, self.width)
+
+    def catch_up(self, state: HeadState, tokens: Sequence[int], pages: PageTable, end: int) -> int:
+        """Put the true rows up to `end` into the cache: keys and values, no guess; return up to where they are."""
         while state.n_true < end:
             stop = min(end, state.n_true + self._max_rows)
             given, hidden = state.rows(tokens, stop)
@@ -183,20 +155,15 @@ class Head:
             segment = Segment(state.n_true, len(given), pages, first=state.first)
             self._program.catch_up(Step(given, [segment], (), (), hidden))
             state.shown(stop)
+        return state.n_true
 
     def draft(
         self,
-        asks: Sequence[Ask],
+        asks: Sequence[Ask[HeadState]],
         goes_on: Callable[[Sequence[Sequence[float]]], bool],
         timed: Callable[[int, float], None],
     ) -> list[Draft]:
-        """Guess for several sequences together.
-
-        Args:
-            asks: Who, and how much at most (at least 1 each).
-            goes_on: Told the chances of all guesses so far, says whether one more step is worth its time.
-            timed: Told the sequences and the seconds of each step.
-        """
+        """Guess for several sequences together; see `speculator.Speculator.draft`."""
         guesses: list[list[int]] = [[] for _ in asks]
         chances: list[list[float]] = [[] for _ in asks]
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
@@ -227,9 +194,9 @@ class Head:
             # A copy: the next step writes over this one's.
             hidden = result.hidden[left]
             live = [live[row] for row in left]
-        return [draft_of((a, b, "mtp")) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+        return [draft_of((a, b, self.name)) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
 
-    def _first(self, asks: Sequence[Ask]) -> Step:
+    def _first(self, asks: Sequence[Ask[HeadState]]) -> Step:
         """Return the step that shows every true row left and guesses from the last."""
         tokens: list[int] = []
         segments, last_rows, hidden = [], [], []
@@ -245,7 +212,9 @@ class Head:
         before = hidden[0] if len(hidden) == 1 else np.concatenate(hidden)
         return Step(tokens, segments, last_rows, last_rows, before)
 
-    def _next(self, asks: Sequence[Ask], live: Sequence[int], guesses: Sequence[Sequence[int]], hidden: Hidden) -> Step:
+    def _next(
+        self, asks: Sequence[Ask[HeadState]], live: Sequence[int], guesses: Sequence[Sequence[int]], hidden: Hidden
+    ) -> Step:
         """Return the step that goes on from each guess with the head's own hidden state."""
         rows = range(len(live))
         segments = [

@@ -9,6 +9,7 @@ from outpace.speculate.calibration import Calibration
 from outpace.speculate.cost import StepCosts
 from outpace.speculate.drafter import Draft
 from outpace.speculate.prospect import Prospect
+from outpace.speculate.speculator import SPECULATORS
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
 PROBE_SHARE = 0.005
@@ -187,10 +188,15 @@ class AutoDepth:
             self.costs, self._measure, self._has_measured = costs, None, True
 
     def _worths(self, draft: Draft) -> list[float]:
-        calibration = self._calibrations.get(draft.source)
+        return self._calibration(draft.source).worths(draft.confidence, self.n_max, self._p_min)
+
+    def _calibration(self, source: str) -> Calibration:
+        """Return what is known of a source's drafts; of speculators only one runs."""
+        kind = SPECULATORS[0] if source in SPECULATORS else source
+        calibration = self._calibrations.get(kind)
         if calibration is None:
-            calibration = self._calibrations[draft.source] = Calibration()
-        return calibration.worths(draft.confidence, self.n_max, self._p_min)
+            calibration = self._calibrations[kind] = Calibration()
+        return calibration
 
     def _pays(self, price: float) -> bool:
         """Take the price of a trial, in plain steps, out of the purse if it is there."""
@@ -268,7 +274,7 @@ class AutoDepth:
         tokens, gain = float(n_sequences), 0.0
         following = self.prospect.chance(depth)
         for each in chances:
-            worths = self._worths(Draft((), each, "mtp"))
+            worths = self._worths(Draft((), each, SPECULATORS[0]))
             tokens += sum(worths)
             if len(worths) == len(each) == depth:
                 gain += worths[-1] * following
@@ -282,8 +288,8 @@ class AutoDepth:
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Calibrate."""
-        self._calibrations.setdefault(draft.source, Calibration()).observe(draft.confidence, n_verified, n_kept)
-        if draft.source == "mtp":
+        self._calibration(draft.source).observe(draft.confidence, n_verified, n_kept)
+        if draft.source in SPECULATORS:
             self.prospect.observe(n_verified, n_kept)
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:

@@ -69,11 +69,11 @@ class Pages(RuleBasedStateMachine):
         """Which rows of a sequence the head has in its pages."""
         return self.has_row[each.pages[: each.n_pages]].ravel()
 
-    @rule(each=sequences)
-    def show(self, each):
+    @rule(each=sequences, end=st.integers(0, 8 * PAGE))
+    def show(self, each, end):
         if each.head:
             lacking = np.flatnonzero(~self.rows(each)[: each.n_full * PAGE])
-            self.memory.headed(each, lacking.max() + 1 if len(lacking) else 0)
+            self.memory.headed(each, lacking.max() + 1 if len(lacking) else 0, end)
 
     @rule(each=sequences)
     def look(self, each):
@@ -179,7 +179,7 @@ def test_a_head_keeps_the_pages_that_it_wrote():
     memory = Memory(12)
     without, first = filled(memory, [0] * 256), filled(memory, [0] * 256, "a head")
     assert not set(without.pages[:4]) & set(first.pages[:4])
-    memory.headed(first, 0)
+    memory.headed(first, 0, 256)
     second = filled(memory, [0] * 256, "a head")
     # What is known to hold its rows is as good as its own.
     assert second.pages[:4] == first.pages[:4]
@@ -191,6 +191,6 @@ def test_a_head_keeps_the_pages_that_it_wrote():
 def test_a_page_given_to_another_text_holds_no_rows_of_the_head():
     memory = Memory(4)
     first = filled(memory, [0] * 256, "a head")
-    memory.headed(first, 0)
+    memory.headed(first, 0, 256)
     memory.drop(first)
     assert memory.head_from(filled(memory, [1] * 256)) == 256

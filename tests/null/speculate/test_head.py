@@ -6,7 +6,8 @@ import numpy as np
 
 from outpace.graph.step import StepResult
 from outpace.sampling import Sampler, SamplingParams
-from outpace.speculate.mtp import Ask, Head, HeadState
+from outpace.speculate.mtp import Head, HeadState
+from outpace.speculate.speculator import Ask
 
 V, D, MASKED = 20, 4, 13
 
