@@ -89,14 +89,22 @@ class DraftExecutable(Protocol):
     n_vocab: int
     limits: Limits
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, head: int = 0) -> StepResult:
         """Run one step: stage its rows in the draft program's cache, return the wanted logits and exported states.
 
-        The step has hidden states. At most `Limits.max_wanted` rows are exported.
+        The step has hidden states. At most `Limits.max_wanted` rows are exported; a program without a cache takes
+        no more rows than that in all.
+
+        Args:
+            step: Its rows.
+            head: Which of the program's heads is to run (`passes.by_head`).
         """
 
     def catch_up(self, step: Step) -> None:
-        """Stage the rows' keys and values as `run` would, computing nothing else; no row is wanted or exported."""
+        """Stage the rows' keys and values as `run` would, computing nothing else; no row is wanted or exported.
+
+        Only programs with a cache can.
+        """
 
     def take_rows(self, at: int, tokens: Sequence[int]) -> None:
         """Let the rows of a trimmed vocabulary projection (`passes.trim_head`) from `at` on stand for these tokens."""

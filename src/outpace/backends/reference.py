@@ -16,7 +16,7 @@ from outpace.gguf.quants import dequantize, quantize
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef
 from outpace.graph.cost import state_spec
-from outpace.graph.passes import kv_only
+from outpace.graph.passes import by_head, kv_only, projection
 from outpace.graph.plan import Plan
 from outpace.graph.replay import Replay
 from outpace.graph.step import PAGE, Segment, Step, StepResult
@@ -102,17 +102,18 @@ class ReferenceDraft:
     """A draft program on numpy; see `backend.DraftExecutable`."""
 
     def __init__(self, plan: Plan, tensors: Tensors, limits: Limits) -> None:
-        projection = plan.nodes[plan.outputs["logits"]].weights[0]
-        self._tensors, self._rows_of = tensors, projection.rows_of
-        self._trimmed = tensors.reserve(projection) if projection.rows_of else None
-        self._whole = ReferenceExecutable(plan, tensors, limits)
-        self._catching_up = ReferenceExecutable(kv_only(plan), tensors, limits, cache=self._whole.cache)
-        self.n_vocab, self.limits = self._whole.n_vocab, limits
+        matrix = projection(plan)
+        self._tensors, self._rows_of = tensors, matrix.rows_of
+        self._trimmed = tensors.reserve(matrix) if matrix.rows_of else None
+        self._cache = PagedKV(limits.n_pages, limits.kv_type)
+        self._heads = [ReferenceExecutable(each, tensors, limits, cache=self._cache) for each in by_head(plan)]
+        self._catching_up = ReferenceExecutable(kv_only(plan), tensors, limits, cache=self._cache)
+        self.n_vocab, self.limits = self._heads[0].n_vocab, limits
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, head: int = 0) -> StepResult:
         """Run one step; see `backend.DraftExecutable`."""
         assert len(step.exported or step.wanted) <= self.limits.max_wanted, f"{len(step.exported)} exported rows"
-        return self._whole.run(step)
+        return self._heads[head].run(step)
 
     def catch_up(self, step: Step) -> None:
         """Stage keys and values; see `backend.DraftExecutable`."""
@@ -128,7 +129,7 @@ class ReferenceDraft:
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy one page of the draft program's cache."""
-        self._whole.copy_page(source, target)
+        self._cache.copy_page(source, target)
 
 
 class ReferenceBackend:

@@ -13,7 +13,7 @@ from outpace.config import KV_TYPES, RunConfig
 from outpace.engine.memory import pages_for
 from outpace.errors import ConfigError, ResourceError, readable_bytes
 from outpace.graph.cost import state_spec
-from outpace.graph.passes import trim_head
+from outpace.graph.passes import projection, trim_head
 from outpace.graph.plan import Plan
 from outpace.graph.step import PAGE
 from outpace.speculate.vocabulary import size
@@ -42,7 +42,7 @@ def drafting(plan: Plan | None) -> Plan | None:
     """
     if plan is None:
         return None
-    n_vocab = plan.nodes[plan.outputs["logits"]].weights[0].shape[0]
+    n_vocab = projection(plan).shape[0]
     n = size(n_vocab)
     return plan if n == n_vocab else trim_head(plan, n)
 

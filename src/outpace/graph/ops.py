@@ -137,4 +137,4 @@ class Ops(Protocol):
         """Keep the rows whose logits are wanted: [T, D] or [X, D] -> [W, D]."""
 
     def output(self, name: str, x: Value) -> None:
-        """Name a result of the program: `logits` [W, V], `hidden` [X, D]."""
+        """Name a result of the program: `logits` [W, V] (`logits.0` and so on of several heads), `hidden` [X, D]."""

@@ -96,18 +96,34 @@ def kv_only(plan: Plan) -> Plan:
     return rebuild(Plan(plan.program, tuple(nodes), MappingProxyType({})), {})
 
 
+def by_head(plan: Plan) -> tuple[Plan, ...]:
+    """Return a draft program's heads, each as a program with `logits` of its own: the program itself if it is one."""
+    if "logits" in plan.outputs:
+        return (plan,)
+    heads = [MappingProxyType({"logits": at}) for at in plan.outputs.values()]
+    return tuple(rebuild(Plan(plan.program, plan.nodes, outputs), {}) for outputs in heads)
+
+
+def projection(plan: Plan) -> WeightRef:
+    """Return the matrix [V, D] that makes a draft program's logits, of all its heads."""
+    found = {plan.nodes[at].weights[0] for name, at in plan.outputs.items() if name.startswith("logits")}
+    assert len(found) == 1, "heads of one program share their projection"
+    return found.pop()
+
+
 def trim_head(plan: Plan, n: int) -> Plan:
     """Return a draft program whose vocabulary projection has n of its rows, in Q4_0.
 
     Which rows (of `WeightRef.rows_of`) is settled once the program is loaded.
     """
-    at = plan.outputs["logits"]
-    node = plan.nodes[at]
-    whole = node.weights[0]
+    whole = projection(plan)
     width = whole.shape[1]
     ref = WeightRef(f"{n} rows of {whole.name}", GGMLType.Q4_0, (n, width), n * width // 32 * 18, whole)
     nodes = list(plan.nodes)
-    nodes[at] = Node(node.verb, node.inputs, (ref,), (node.shape[0], n), node.attrs)
+    for name, at in plan.outputs.items():
+        if name.startswith("logits"):
+            node = nodes[at]
+            nodes[at] = Node(node.verb, node.inputs, (ref,), (node.shape[0], n), node.attrs)
     return Plan(plan.program, tuple(nodes), plan.outputs)
 
 

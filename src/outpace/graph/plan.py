@@ -49,9 +49,10 @@ class Plan:
     """The verbs of one program in the order they run.
 
     Attributes:
-        program: `trunk` or `draft`.
+        program: `trunk`, `draft` or `medusa`.
         nodes: The verbs; node i defines value i and reads only values before it.
-        outputs: Name of each output (`logits` [W, V], `hidden` [X, D]) and the value it is.
+        outputs: Name of each output and the value it is: `logits` [W, V], or `logits.0` and so on where heads have
+            some each; `hidden` [X, D].
     """
 
     program: str

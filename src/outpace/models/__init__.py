@@ -12,7 +12,7 @@ from outpace.gguf.weights import Weights
 from outpace.graph.passes import optimise
 from outpace.graph.plan import Plan
 from outpace.graph.trace import trace
-from outpace.models import llama, qwen3, qwen3next, qwen35, qwen35moe
+from outpace.models import llama, medusa, qwen3, qwen3next, qwen35, qwen35moe
 from outpace.models.definition import Config, Definition
 
 __all__ = ["DEFINITIONS", "Config", "Definition", "Model", "find", "load_plan"]
@@ -33,6 +33,7 @@ class Model:
         unused: Tensors of the file that no program reads.
         traced_draft: The draft program as it is written, where the file has a multi-token-prediction head.
         draft: The draft program as backends compile it.
+        medusa: The draft program of its Medusa heads as backends compile it, where the file has such.
     """
 
     definition: Definition
@@ -42,6 +43,7 @@ class Model:
     unused: tuple[str, ...]
     traced_draft: Plan | None = None
     draft: Plan | None = None
+    medusa: Plan | None = None
 
 
 def find(arch: str) -> Definition:
@@ -67,8 +69,9 @@ def load_plan(file: GGUFFile) -> Model:
         config = definition.config.from_metadata(file.metadata)
     except ConfigError as error:
         raise ModelFileError(file.path, str(error), "metadata") from error
-    if config.n_mtp and not has_trunk(file, config.n_layers):
-        problem = "holds a multi-token-prediction head alone: give the model that it is for, and this file beside it"
+    if (config.n_mtp or config.n_medusa) and not has_trunk(file, config.n_layers):
+        kind = "a multi-token-prediction head" if config.n_mtp else "Medusa heads"
+        problem = f"holds {kind} alone: give the model that it is for, and this file beside it"
         raise ModelFileError(file.path, f"{problem} with --draft-model (-md)")
     weights = Weights(file)
     traced = trace("trunk", lambda ops: definition.trunk(ops, weights, config))
@@ -76,9 +79,13 @@ def load_plan(file: GGUFFile) -> Model:
     if definition.draft is not None and config.n_mtp:
         program = definition.draft
         draft = trace("draft", lambda ops: program(ops, weights, config))
+    medusa_heads = None
+    if config.n_medusa:
+        medusa_heads = optimise(trace("medusa", lambda ops: medusa.draft(ops, weights, config)))
     unused = weights.unused()
     ignored = [name for name in unused if name.endswith(".bias")]
     if ignored:
         # Leaving a bias out would run, and write other text.
         raise UnsupportedError(f"{definition.arch} with the tensor", ignored[0], ("files without it",))
-    return Model(definition, config, traced, optimise(traced), unused, draft, optimise(draft) if draft else None)
+    ready = optimise(draft) if draft else None
+    return Model(definition, config, traced, optimise(traced), unused, draft, ready, medusa_heads)

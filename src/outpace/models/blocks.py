@@ -69,11 +69,12 @@ def head(w: Weights, n_vocab: int, d_model: int) -> WeightRef:
 def end(ops: Ops, w: Weights, c: Config, x: Value) -> None:
     """End a trunk: final norm and vocabulary projection of the wanted rows, as output `logits` [W, V].
 
-    One that has a draft program also names the normed state of the exported rows, `hidden` [X, D].
+    One with heads that draft also names the normed state of the exported rows, `hidden` [X, D].
     """
-    h = ops.exported(x) if c.n_mtp else ops.wanted(x)
+    is_read = c.n_mtp > 0 or c.n_medusa > 0
+    h = ops.exported(x) if is_read else ops.wanted(x)
     h = ops.rms_norm(h, w("output_norm.weight", c.d_model), c.norm_eps)  # [X, D] or [W, D]
-    if c.n_mtp:
+    if is_read:
         ops.output("hidden", h)
         h = ops.wanted(h)
     ops.output("logits", ops.linear(h, head(w, c.n_vocab, c.d_model)))

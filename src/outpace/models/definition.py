@@ -23,6 +23,10 @@ class Config(Protocol):
         """Layers after the trunk's that only predict further tokens: where there are any, the draft program runs."""
 
     @property
+    def n_medusa(self) -> int:
+        """Medusa heads, which predict further tokens from the trunk's hidden state (`medusa.draft`)."""
+
+    @property
     def d_model(self) -> int:
         """Width D of the residual stream."""
 
@@ -60,7 +64,7 @@ class Definition:
     Attributes:
         arch: Its `general.architecture`.
         config: Class of its numbers; what `from_metadata` returns is passed to the programs.
-        trunk: The model itself: tokens in, `logits` out, and `hidden` where the file has a draft head.
+        trunk: The model itself: tokens in, `logits` out, and `hidden` where the file has heads that draft.
         draft: The program of its multi-token-prediction head, where it can have one: tokens and hidden states in,
             `logits` and `hidden` out.
     """

@@ -28,6 +28,7 @@ class Config:
         rope_dims: Leading dimensions of a head that rotary embedding turns.
         rope_base: Rotary frequency base.
         rope_scale: Linear position scale.
+        n_medusa: Medusa heads.
     """
 
     arch: str
@@ -44,6 +45,7 @@ class Config:
     rope_dims: int
     rope_base: float
     rope_scale: float
+    n_medusa: int = 0
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Config:
@@ -72,6 +74,7 @@ class Config:
             rope_dims=numbers.rope_dims(metadata, arch, head_dim),
             rope_base=numbers.positive(metadata, f"{arch}.rope.freq_base", 10000.0),
             rope_scale=numbers.rope_scale(metadata, arch),
+            n_medusa=numbers.medusa(metadata, arch),
         )
 
 

@@ -7,6 +7,9 @@ import math
 from outpace.errors import ConfigError, UnsupportedError
 from outpace.gguf.metadata import Metadata
 
+# Guesses that far ahead are never right.
+MOST_MEDUSA = 16
+
 
 def count(metadata: Metadata, key: str, default: int | None = None) -> int:
     """Return a count, of which there is at least one."""
@@ -36,6 +39,15 @@ def layers(metadata: Metadata, arch: str) -> tuple[int, int]:
     if not 0 <= n_mtp < n_all:
         raise ConfigError(key, n_mtp, f"0 or 1, and less than block_count {n_all}, which counts it")
     return n_all - n_mtp, n_mtp
+
+
+def medusa(metadata: Metadata, arch: str) -> int:
+    """Return how many Medusa heads there are: 0 where the file does not say."""
+    key = f"{arch}.medusa.head_count"
+    n = metadata.int(key, 0)
+    if not 0 <= n <= MOST_MEDUSA:
+        raise ConfigError(key, n, f"a number from 0 to {MOST_MEDUSA}")
+    return n
 
 
 def head_dim(metadata: Metadata, arch: str, d_model: int, n_heads: int) -> int:

@@ -15,7 +15,7 @@ from outpace.backends.cpu.lower import lower
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
 from outpace.gguf.weights import WeightRef
-from outpace.graph.passes import kv_only
+from outpace.graph.passes import by_head, kv_only
 from outpace.graph.plan import Plan
 
 
@@ -92,14 +92,17 @@ class CpuBackend:
         layouts = self._lower(plan, limits, draft)
         loaded = Loaded(layouts, file, _native.Pool(self.threads), self.tier)
         loaded.pack(self._progress)
-        drafter = CpuDraft(layouts[1], layouts[2], limits, loaded) if draft is not None else None
+        drafter = None
+        if draft is not None:
+            n = len(by_head(draft))
+            drafter = CpuDraft(layouts[1 : n + 1], layouts[n + 1 :], limits, loaded)
         return CpuExecutable(layouts[0], limits, loaded, drafter)
 
     def _packed_bytes(self, refs: Iterable[WeightRef]) -> int:
         return sum(weights.packed_bytes(ref, self.tier) for ref in refs)
 
     def _lower(self, plan: Plan, limits: Limits, draft: Plan | None) -> list[Layout]:
-        """Lower the trunk, and the draft program whole and for catching up.
+        """Lower the trunk, each head of the draft program and, where that has a cache, what it catches up with.
 
         What was lowered last, to tell its memory, is most often what is compiled next.
         """
@@ -108,8 +111,11 @@ class CpuBackend:
             sizes = Sizes(limits.max_rows, limits.max_rows, limits.max_wanted)
             layouts = [lower(plan, limits, sizes, self.threads)]
             if draft is not None:
-                sizes = Sizes(limits.max_rows, limits.max_wanted, limits.max_wanted)
-                layouts += [lower(each, limits, sizes, self.threads) for each in (draft, kv_only(draft))]
+                least = kv_only(draft)
+                catching_up = (least,) if least.nodes else ()
+                most = limits.max_rows if catching_up else limits.max_wanted
+                sizes = Sizes(most, limits.max_wanted, limits.max_wanted)
+                layouts += [lower(each, limits, sizes, self.threads) for each in (*by_head(draft), *catching_up)]
             self._last = plan, draft, sized, layouts
         return self._last[3]
 

@@ -13,6 +13,7 @@ from outpace.backends.cpu.layout import Layout
 from outpace.backends.cpu.loading import Loaded
 from outpace.gguf.types import GGMLType
 from outpace.graph.cost import RecurrentSpec
+from outpace.graph.passes import projection
 from outpace.graph.step import Step, StepResult
 
 # How keys and values are kept, as the native program names it.
@@ -20,33 +21,36 @@ KV_TYPES = {name: int(GGMLType[name.upper()]) for name in config.KV_TYPES}
 
 
 class CpuDraft:
-    """A draft program, whole and for keys and values alone; see `backend.DraftExecutable`.
+    """A draft program, head by head and for keys and values alone; see `backend.DraftExecutable`.
 
     Attributes:
-        program: The native program that guesses.
-        programs: It, and the one that writes keys and values alone.
+        program: The native program of the first head.
+        programs: Those of all heads, and the one that writes keys and values alone, where there is a cache.
 
     State: its pages and its workspace, changed by `run` and `catch_up`. One caller at a time.
     """
 
-    def __init__(self, whole: Layout, catching_up: Layout, limits: Limits, loaded: Loaded) -> None:
+    def __init__(self, heads: Sequence[Layout], catching_up: Sequence[Layout], limits: Limits, loaded: Loaded) -> None:
         self.limits = limits
-        self.state = _state(whole, limits, loaded)
-        # They never run between the other's run and the use of its results.
-        workspace = _native.Memory(max(whole.workspace_bytes, catching_up.workspace_bytes), loaded.pool)
-        self.program = _program(whole, loaded, self.state, workspace)
-        self._catch_up = _program(catching_up, loaded, self.state, workspace)
-        self.programs = self.program, self._catch_up
-        self._logits, self._hidden = _views(self.program, whole, "logits"), _views(self.program, whole, "hidden")
-        self.n_vocab = self._logits[0].shape[1]
-        self._loaded = loaded
-        self._projection = whole.plan.nodes[whole.plan.outputs["logits"]].weights[0]
+        self.state = _state(heads[0], limits, loaded)
+        layouts = [*heads, *catching_up]
+        # They never run between another's run and the use of its results.
+        workspace = _native.Memory(max(each.workspace_bytes for each in layouts), loaded.pool)
+        self.programs = [_program(each, loaded, self.state, workspace) for each in layouts]
+        self.program, self._catch_up = self.programs[0], self.programs[-1]
+        self._heads = [
+            (program, _views(program, each, "logits"), _views(program, each, "hidden"))
+            for program, each in zip(self.programs, heads, strict=False)
+        ]
+        self.n_vocab = self._heads[0][1][0].shape[1]
+        self._loaded, self._projection = loaded, projection(heads[0].plan)
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, head: int = 0) -> StepResult:
         """Run one step; see `backend.DraftExecutable`."""
-        tokens, segments, wanted, exported, hidden = step
-        self.program.run(tokens, segments, wanted, exported, hidden)
-        return StepResult(self._logits[len(wanted)], self._hidden[len(exported) or len(wanted)])
+        tokens, segments, wanted, exported, given = step
+        program, logits, hidden = self._heads[head]
+        program.run(tokens, segments, wanted, exported, given)
+        return StepResult(logits[len(wanted)], hidden[len(exported) or len(wanted)] if hidden else None)
 
     def catch_up(self, step: Step) -> None:
         """Stage keys and values; see `backend.DraftExecutable`."""
