@@ -40,9 +40,12 @@ class Proposer:
         """
         self._speculator.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
-        if policy.has_dropped_head and not self._has_said_so and decoding:
-            self._has_said_so = True
-            feeds[decoding[0]][0].notes += (self._speculator.dropped,)
+        if policy.has_dropped_head and not self._has_said_so:
+            self._has_said_so, self._speculator.news = True, self._speculator.dropped
+        if self._speculator.news and decoding:
+            # To whoever is served now.
+            feeds[decoding[0]][0].notes += (self._speculator.news,)
+            self._speculator.news = ""
         is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
         if not any(is_ready):
             return False

@@ -44,11 +44,14 @@ class HeadState:
         n_true: Its cache holds rows `first` to n_true - 1, all from true hidden states.
     """
 
-    __slots__ = ("_held", "_n_prompt", "_width", "first", "n_true")
+    __slots__ = ("_n_held", "_n_prompt", "_pieces", "_width", "first", "n_true")
 
     def __init__(self, n_prompt: int, width: int) -> None:
         self._n_prompt, self._width = n_prompt, width
-        self._held: Hidden
+        # The hidden states of positions n_true - 1 on, in order. They are joined when they are needed: while nothing
+        # is drafted a round adds one, and shall not copy those before it.
+        self._pieces: list[Hidden]
+        self._n_held: int
         self._restart()
 
     @property
@@ -59,7 +62,7 @@ class HeadState:
     @property
     def n_seen(self) -> int:
         """Positions whose hidden states were shown, from the front on."""
-        return self.n_true - 1 + len(self._held)
+        return self.n_true - 1 + self._n_held
 
     def learn(self, position: int, hidden: Hidden | None) -> None:
         """Take in the trunk's hidden states of positions `position` on [n, D].
@@ -72,9 +75,10 @@ class HeadState:
             if position != self.n_seen:
                 # What lies before was never computed here (a shared prefix): begin where nothing is missing.
                 self.first = self.n_true = -(-(position + 1) // CHUNK) * CHUNK
-                hidden, self._held = hidden[self.first - 1 - position :], self._held[:0]
-        # Most often nothing is held, and a round finds what joining takes in main memory.
-        self._held = np.concatenate([self._held, hidden]) if len(self._held) else hidden.copy()
+                self._hold([])
+                hidden = hidden[self.first - 1 - position :]
+        self._pieces.append(hidden.copy())
+        self._n_held += len(hidden)
 
     def resume(self, first: int, position: int, hidden: Hidden | None) -> None:
         """Begin anew at `position`, the text before which was computed elsewhere.
@@ -87,11 +91,12 @@ class HeadState:
         self._restart()
         # Of a prompt that goes on for long the head reads the end alone, as ever.
         if hidden is not None and first <= position > self.hidden_from:
-            self.first, self.n_true, self._held = first, position, hidden[None]
+            self.first, self.n_true = first, position
+            self._hold([hidden[None]])
 
     def before(self, position: int) -> Hidden:
         """Return the hidden state before a row that is due or still to come [D]: n_true <= position <= n_seen."""
-        found: Hidden = self._held[position - self.n_true].copy()
+        found: Hidden = self._held()[position - self.n_true].copy()
         return found
 
     def is_ready(self, position: int) -> bool:
@@ -100,19 +105,29 @@ class HeadState:
 
     def rows(self, tokens: Sequence[int], end: int) -> tuple[Sequence[int], Hidden]:
         """Return tokens and hidden states of the rows from n_true up to `end`."""
-        return tokens[self.n_true : end], self._held[: end - self.n_true]
+        return tokens[self.n_true : end], self._held()[: end - self.n_true]
 
     def shown(self, end: int) -> None:
         """Note that the rows up to `end` are in the cache."""
-        self._held = self._held[end - self.n_true :]
+        self._hold([self._held()[end - self.n_true :]])
         self.n_true = end
 
     def _restart(self) -> None:
         window = min(max(LEAST_WINDOW, math.ceil(WINDOW_SHARE * self._n_prompt)), MOST_WINDOW)
         self.first = max(self._n_prompt - window, 0) // CHUNK * CHUNK
         self.n_true = self.first
-        # The hidden states of positions n_true - 1 on; the one before position 0 is zeros.
-        self._held = np.zeros((0 if self.first else 1, self._width), np.float32)
+        # The one before position 0 is zeros.
+        self._hold([] if self.first else [np.zeros((1, self._width), np.float32)])
+
+    def _hold(self, pieces: list[Hidden]) -> None:
+        self._pieces, self._n_held = pieces, sum(map(len, pieces))
+
+    def _held(self) -> Hidden:
+        """Return all that is held, in one piece from now on."""
+        if len(self._pieces) != 1:
+            joined = np.concatenate(self._pieces) if self._pieces else np.zeros((0, self._width), np.float32)
+            self._pieces = [joined]
+        return self._pieces[0]
 
 
 class Head:
@@ -128,6 +143,7 @@ class Head:
         "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
         "it may belong to another model or have been damaged when the file was made"
     )
+    news = ""
 
     def __init__(self, program: Program, width: int, max_rows: int, n_vocab: int) -> None:
         """Take what runs the head.
@@ -164,6 +180,7 @@ class Head:
         timed: Callable[[int, float], None],
     ) -> list[Draft]:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
+        began = perf_counter()
         guesses: list[list[int]] = [[] for _ in asks]
         chances: list[list[float]] = [[] for _ in asks]
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
@@ -174,7 +191,6 @@ class Head:
         live = list(range(len(asks)))
         hidden = np.empty((0, self.width), np.float32)
         for depth in itertools.count(1):
-            began = perf_counter()
             result = self._program.run(self._first(asks) if depth == 1 else self._next(asks, live, guesses, hidden))
             assert result.hidden is not None
             tokens = self._vocabulary.tokens
@@ -185,9 +201,11 @@ class Head:
                 if found is not None:
                     guesses[i].append(found[0])
                     chances[i].append(found[1])
-            took = perf_counter() - began
-            self.seconds += took
-            timed(len(live), took)
+            now = perf_counter()
+            self.seconds += now - began
+            timed(len(live), now - began)
+            # Whether to go on is decided at the next step's expense.
+            began = now
             left = [row for row, i in enumerate(live) if depth == len(guesses[i]) < asks[i].most]
             if not left or not goes_on(chances):
                 break

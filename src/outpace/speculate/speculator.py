@@ -98,6 +98,7 @@ class Speculator(Protocol[S]):
         reads_hidden: Whether it is shown the trunk's hidden states. Where not, the trunk does not export any.
         has_pages: Whether it has a cache of its own behind the sequences' page tables.
         dropped: What a user is told where its guesses are never right, and it is used no more.
+        news: What a user is to be told now, once: whoever does empties it.
         seconds: What drafting has taken since this was last set to 0.
     """
 
@@ -105,6 +106,7 @@ class Speculator(Protocol[S]):
     reads_hidden: bool
     has_pages: bool
     dropped: str
+    news: str
     seconds: float
 
     def state(self, n_prompt: int) -> S:
