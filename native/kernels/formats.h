@@ -12,8 +12,8 @@
 //   Q4_K   16 f16 d, 16 f16 dmin, 192 bytes of 6-bit scales, 32 vectors (8 for a pair of sub-blocks: low nibbles the
 //          first, high the second)                                    4.5
 //   Q5_K   the same, and after the nibbles 8 vectors of high bits (one a sub-block, bit i for quad i)     5.5
-//   Q6_K   16 x 16 int8 scales, 16 f16 d, 32 vectors of nibbles as Q4_K, 16 of 2-bit highs (two a sub-block, bits
-//          2 (i mod 4) for quad i)                                    6.5625
+//   Q6_K   16 x 16 int8 scales, 16 f16 d, 48 vectors of codes (three for the four quads of a half sub-block: each has
+//          one of the first three in its lower six bits, and two bits of the fourth above them)      6.5625
 //
 // Source of the unpacked formats: ggml's block definitions (GGUF specification).
 #pragma once
@@ -24,9 +24,10 @@
 namespace outpace {
 namespace {
 
-// Formats give quad<P, I>(block, pair): quad I of sub-block 2 pair + P. Blocks of 32 have one sub-block, pair 0, P 0.
+// Formats give quad<P, I>(block, pair): quad I of sub-block 2 pair + P. Blocks of 32 have one sub-block, pair 0, P 0. A
+// sub-block has one run of codes with a scale, or two of 16.
 
-// Factors of one sub-block of 32 for 16 rows: w = d * q + m; in Q6_K m is the d of the second half.
+// Factors of one sub-block of 32 for 16 rows: w = d * q + m; where it has two runs, m is the d of the second.
 struct Factors {
     f32x16 d, m;
 };
@@ -37,7 +38,8 @@ struct NoPrepared {};
 template <bool HighBit, bool Min>
 struct Simple4 {
     static constexpr int kValues = 32, kSubs = 1;
-    static constexpr bool kWide = false, kHalves = false, kMin = Min;
+    static constexpr bool kWide = false, kMin = Min;
+    static constexpr int kRuns = 1;
     static constexpr int kOffsetShift = Min ? -1 : (HighBit ? 1 : 0);  // offset 8 << shift; -1 for none
     static constexpr size_t kHigh = 256, kScales = HighBit ? 320 : 256;
     static constexpr size_t kBytes = kScales + (Min ? 64 : 32);
@@ -59,7 +61,8 @@ struct Simple4 {
 
 struct Simple8 {
     static constexpr int kValues = 32, kSubs = 1;
-    static constexpr bool kWide = true, kHalves = false, kMin = false;
+    static constexpr bool kWide = true, kMin = false;
+    static constexpr int kRuns = 1;
     static constexpr int kOffsetShift = 4;
     static constexpr size_t kScales = 512, kBytes = 544;
     using Prepared = NoPrepared;
@@ -78,7 +81,8 @@ struct Simple8 {
 template <bool HighBit>
 struct Super45 {
     static constexpr int kValues = 256, kSubs = 8;
-    static constexpr bool kWide = false, kHalves = false, kMin = true;
+    static constexpr bool kWide = false, kMin = true;
+    static constexpr int kRuns = 1;
     static constexpr int kOffsetShift = -1;
     // Read first, so they lie first: the memory is read from front to back.
     static constexpr size_t kScales = 0, kNibbles = 256, kHigh = 2304, kBytes = HighBit ? 2816 : 2304;
@@ -114,12 +118,13 @@ struct Super45 {
     }
 };
 
-// Q6_K: 256 values, 16 scales of 16 values each; d and m of Factors are the scales of the two halves.
+// Q6_K: 256 values, 16 runs of 16 values.
 struct Super6 {
     static constexpr int kValues = 256, kSubs = 8;
-    static constexpr bool kWide = false, kHalves = true, kMin = false;
+    static constexpr bool kWide = false, kMin = false;
+    static constexpr int kRuns = 2;
     static constexpr int kOffsetShift = 2;
-    static constexpr size_t kScales = 0, kD = 256, kNibbles = 288, kHigh = 2336, kBytes = 3360;
+    static constexpr size_t kScales = 0, kD = 256, kCodes = 288, kHalf = 192, kBytes = 3360;
     struct Prepared {
         f32x16 d;
     };
@@ -129,10 +134,11 @@ struct Super6 {
     }
     template <int P, int I>
     static OUTPACE_INLINE u8x64 quad(const uint8_t* block, int pair) {
-        const u8x64 v = load_u8x64(block + kNibbles + 512 * pair + 64 * I);
-        const u8x64 q = P == 0 ? low_nibbles(v) : high_nibbles(v);
-        const u8x64 high = load_u8x64(block + kHigh + 128 * (2 * pair + P) + 64 * (I / 4));
-        return bits_or_masked(q, shift_right<2 * (I % 4) - 4>(high), 0x30);
+        const uint8_t* half = block + kCodes + kHalf * (4 * pair + 2 * P + I / 4);
+        if constexpr (I % 4 < 3) return bits_and(load_u8x64(half + 64 * (I % 4)), 0x3f);
+        const u8x64 low = bits_and(shift_right<6>(load_u8x64(half)), 0x03);
+        const u8x64 middle = bits_or_masked(low, shift_right<4>(load_u8x64(half + 64)), 0x0c);
+        return bits_or_masked(middle, shift_right<2>(load_u8x64(half + 128)), 0x30);
     }
     static OUTPACE_INLINE Factors factors(const uint8_t* block, const Prepared& p, int sub) {
         const auto* scale = reinterpret_cast<const int8_t*>(block + kScales + 32 * sub);

@@ -33,17 +33,22 @@ enum WeightType : int {
 
 // The offset of unsigned weights, as the start of an integer sum: of a block's codes,
 struct Offsets {
-    int32_t all;    // -8 * the sum of the 32; other offsets are multiples of it
-    int32_t first;  // -32 * the sum of the first 16, for the six-bit type, whose halves have scales of their own
-    int32_t rest;   // -32 * the sum of the other 16
+    int32_t all[3];  // -8, -16 and -128 times the sum of the 32
+    int32_t first;   // -32 * the sum of the first 16, for the six-bit type, whose halves have scales of their own
+    int32_t rest;    // -32 * the sum of the other 16
 };
+
+// The bits of the float 1.5 * 2^23. An integer sum below 2^22 either way that starts there is the bits of that float
+// plus the sum: it needs no conversion.
+constexpr int32_t kFloatBits = 0x4b400000;
+constexpr float kFloatStart = 12582912.0f;
 
 // What one block of 32 activations needs beside its codes. A code is q + low / 256; `low` is 0 but in the few blocks
 // whose scale is far above their neighbours', where eight bits would round most (docs/decisions/0007).
 struct BlockScale {
-    float d;   // value = d * code
-    float ds;  // d * sum(code)
-    Offsets q;
+    float d;    // value = d * code
+    float ds;   // d * sum(code)
+    Offsets q;  // each of them on top of kFloatBits
 };
 
 // One row of codes as a kernel writes it.

@@ -3,12 +3,12 @@
 // Shapes: w [n_rows, n_cols] packed in tiles of 16 rows (formats.h), x [T, n_cols] as codes of 8 bits, in some blocks
 // 16, with a scale for each 32 values (or float for F32, F16, BF16), y [T, out_stride] float32. Fused: bias, residual
 // sum. Reduction order: for each element, blocks of 32 along k in order; inside a block the integer sum is exact, then
-//   y += float(sum) * (d_w * d_x), and for types with a minimum y += m * (d_x * sum(q_x)); where the halves of a block
-//   have scales of their own, y += (float(sum_1) * d_1 + float(sum_2) * d_2) * d_x. Where a row's codes have lower
-//   halves, its sum is in units of 1/256. For float weights two partial sums (even and odd k) are added at the end.
+//   y += (float(sum) * d_w) * d_x, and for types with a minimum y += m * (d_x * sum(q_x)); where the halves of a block
+//   have scales of their own, first the one, then the other. Where a row's codes have lower halves, its sum is in units
+//   of 1/256. For float weights two partial sums (even and odd k) are added at the end.
 // Nothing depends on T, on the tile or on the thread, so one row alone and the same row among others get the same bits;
 // every operation is exactly rounded, so all tiers agree.
-// Unpacking is shared by up to kWidth rows of x, whose sums stay in registers.
+// Unpacking is shared by up to kWidth rows of x, and the reading of x by up to kTiles tiles.
 #pragma once
 
 #include "kernels/formats.h"
@@ -17,11 +17,11 @@ namespace outpace {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kWidth = 8;
+constexpr int kWidth = 8, kTiles = 2, kFew = 4, kTilesOfFew = 4;
 #elif defined(__AVX2__)
-constexpr int kWidth = 4;
+constexpr int kWidth = 4, kTiles = 1, kFew = 1, kTilesOfFew = 4;
 #else
-constexpr int kWidth = 2;
+constexpr int kWidth = 2, kTiles = 1, kFew = 1, kTilesOfFew = 1;
 #endif
 constexpr int kPrefetchBytes = 4096;
 constexpr int kFewRows = 3;  // one row in so many is done by itself
@@ -42,17 +42,19 @@ OUTPACE_INLINE void store_rows(const LinearArgs& a, const f32x16 (&y)[T], int t0
     }
 }
 
-// Start of the integer sums: what the offset of unsigned weights takes back.
-template <class F>
-OUTPACE_INLINE void start(const Offsets& offsets, i32x16& low, i32x16& high) {
-    if constexpr (F::kHalves) {
-        static_assert(8 << F::kOffsetShift == 32);
-        low = set1_i32(offsets.first);
-        high = set1_i32(offsets.rest);
-    } else if constexpr (F::kOffsetShift >= 0) {
-        low = shl<F::kOffsetShift>(set1_i32(offsets.all));
+// Where the integer sums of a row's run of codes start: what the offset of unsigned weights takes back, or `none` where
+// they have no offset.
+template <class F, int R>
+OUTPACE_INLINE i32x16 start(const Offsets& offsets, int32_t none) {
+    constexpr int k = F::kOffsetShift;
+    if constexpr (F::kRuns == 2) {
+        static_assert(8 << k == 32);
+        return set1_i32(R == 0 ? offsets.first : offsets.rest);
+    } else if constexpr (k >= 0) {
+        static_assert(k == 0 || k == 1 || k == 4);
+        return set1_i32(offsets.all[k == 4 ? 2 : k]);
     } else {
-        low = set1_i32(0);
+        return set1_i32(none);
     }
 }
 
@@ -82,88 +84,102 @@ OUTPACE_INLINE const X& at(const RowPointers<T>& rows, int t) {
     return *reinterpret_cast<const X*>(rows[t]);
 }
 
-// Adds the products of one sub-block with a plane of codes to the integer sums of T rows.
-template <class F, int T, int P>
-OUTPACE_INLINE void dot_block(const uint8_t* block, int pair, const RowPointers<T>& q, i32x16 (&low)[T],
-                              i32x16 (&high)[T]) {
-    unroll<8>([&](auto quad_index) OUTPACE_ALWAYS {
-        constexpr int I = decltype(quad_index)::value;
-        const u8x64 w = F::template quad<P, I>(block, pair);
+// Adds the products of run R of one sub-block with a plane of codes to the integer sums of T rows, for N tiles.
+template <class F, int R, int T, int P, int N>
+OUTPACE_INLINE void dot_run(const uint8_t* const (&blocks)[N], int pair, const RowPointers<T>& q,
+                            i32x16 (&sums)[N][T]) {
+    constexpr int n = 8 / F::kRuns;
+    unroll<n>([&](auto quad_index) OUTPACE_ALWAYS {
+        constexpr int I = R * n + decltype(quad_index)::value;
+        u8x64 w[N];
+        for (int i = 0; i < N; ++i) w[i] = F::template quad<P, I>(blocks[i], pair);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {
-            i32x16& sum = F::kHalves && I >= 4 ? high[t] : low[t];
-            sum = dot4<F::kWide>(sum, w, reinterpret_cast<const int8_t*>(q[t]) + 4 * I);
+            const i8x4 x = load_i8x4(reinterpret_cast<const int8_t*>(q[t]) + 4 * I);
+            for (int i = 0; i < N; ++i) sums[i][t] = dot4<F::kWide>(sums[i][t], w[i], x);
         }
     });
 }
 
-// Adds one sub-block's integer sums, times its scales, to the sums of T rows.
-template <class F, int T>
-OUTPACE_INLINE void add_block(const Factors& f, const RowPointers<T>& s, const i32x16 (&low)[T],
-                              const i32x16 (&high)[T], f32x16 (&y)[T]) {
+// Adds one run's integer sums, times its scales, to the sums of T rows. Sums that are on top of kFloatBits are floats
+// as they stand: the scale times what a sum began with is exact, so what is taken off by it costs no rounding.
+template <class F, int R, bool IsFloat, int T>
+OUTPACE_INLINE void add_run(const Factors& f, const RowPointers<T>& s, const i32x16 (&sums)[T], f32x16 (&y)[T]) {
+    const f32x16 d = R == 0 ? f.d : f.m, begun = mul(d, set1(-kFloatStart));
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
         const auto& scale = at<BlockScale>(s, t);
-        if constexpr (F::kHalves) {
-            const f32x16 halves = fma(to_f32(high[t]), f.m, mul(to_f32(low[t]), f.d));
-            y[t] = fma(halves, set1(scale.d), y[t]);
-        } else {
-            y[t] = fma(to_f32(low[t]), mul(f.d, set1(scale.d)), y[t]);
-            if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
-        }
+        const f32x16 sum = IsFloat ? fma(bits_to_f32(sums[t]), d, begun) : mul(to_f32(sums[t]), d);
+        y[t] = fma(sum, set1(scale.d), y[t]);
+        if constexpr (F::kMin) y[t] = fma(f.m, set1(scale.ds), y[t]);
     }
 }
 
-// Adds one sub-block of 32 values to the sums of T rows.
-template <class F, int T, int P>
-OUTPACE_INLINE void sub_block(const uint8_t* block, int pair, const Factors& f, const RowPointers<T>& q,
-                              const RowPointers<T>& s, f32x16 (&y)[T]) {
-    i32x16 low[T], high[T];
+// Adds one sub-block of 32 values to the sums of T rows, for N tiles.
+template <class F, int T, int P, int N>
+OUTPACE_INLINE void sub_block(const uint8_t* const (&blocks)[N], int pair, const Factors (&f)[N],
+                              const RowPointers<T>& q, const RowPointers<T>& s, f32x16 (&y)[N][T]) {
+    unroll<F::kRuns>([&](auto run) OUTPACE_ALWAYS {
+        constexpr int R = decltype(run)::value;
+        i32x16 sums[N][T];
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) start<F>(at<BlockScale>(s, t).q, low[t], high[t]);
-    dot_block<F, T, P>(block, pair, q, low, high);
-    add_block<F, T>(f, s, low, high, y);
+        for (int t = 0; t < T; ++t) {
+            const i32x16 first = start<F, R>(at<BlockScale>(s, t).q, kFloatBits);
+            for (int i = 0; i < N; ++i) sums[i][t] = first;
+        }
+        dot_run<F, R, T, P>(blocks, pair, q, sums);
+        for (int i = 0; i < N; ++i) add_run<F, R, true>(f[i], s, sums[i], y[i]);
+    });
 }
 
 // The same where some rows' codes have lower halves: sums in units of 1/256. Rare, and kept out of the common case's
 // registers. Values far above their neighbours mostly stand in the same block of every row, whose lower halves then
 // share the unpacking; a row or two of many are done by themselves, and the others keep their units: of those the sum
 // is exact in either.
-template <class F, int T, int P>
-__attribute__((noinline)) void sub_block_with_low(const uint8_t* block, int pair, const Factors& f,
-                                                  const Activations& x, const uint8_t* has_low, f32x16 (&y)[T]) {
+template <class F, int T, int P, int N>
+__attribute__((noinline)) void sub_block_with_low(const uint8_t* const (&blocks)[N], int pair, const Factors (&f)[N],
+                                                  const Activations& x, const uint8_t* has_low, f32x16 (&y)[N][T]) {
     const size_t n_blocks = x.row_stride / kBlock;
     const RowPointers<T> s(x.s, n_blocks * sizeof(BlockScale));
-    i32x16 low[T], high[T];
-    for (int t = 0; t < T; ++t) start<F>(at<BlockScale>(s, t).q, low[t], high[t]);
-    dot_block<F, T, P>(block, pair, RowPointers<T>(x.q, x.row_stride), low, high);
     const f32x16 part = set1(1.0f / 256.0f);
-    const Factors fine = {mul(f.d, part), F::kHalves ? mul(f.m, part) : f.m};
-    const auto in_parts = [&](int t, i32x16& row_low, i32x16& row_high) OUTPACE_ALWAYS {
-        i32x16 more_low, more_high;
-        start<F>(x.low_offsets[t * n_blocks], more_low, more_high);
-        row_low = add(shl<8>(row_low), more_low);
-        if constexpr (F::kHalves) row_high = add(shl<8>(row_high), more_high);
-    };
+    Factors fine[N];
+    for (int i = 0; i < N; ++i) fine[i] = {mul(f[i].d, part), F::kRuns == 2 ? mul(f[i].m, part) : f[i].m};
     int n_with_low = 0;
     for (int t = 0; t < T; ++t) n_with_low += has_low[t];
-    if (n_with_low * kFewRows >= T) {
-        for (int t = 0; t < T; ++t) in_parts(t, low[t], high[t]);
-        dot_block<F, T, P>(block, pair, RowPointers<T>(x.low, x.row_stride), low, high);
-        add_block<F, T>(fine, s, low, high, y);
-        return;
-    }
-#pragma GCC unroll 1
-    for (int t = 0; t < T; ++t) {
-        i32x16 row_low[1] = {low[t]}, row_high[1] = {high[t]};
-        f32x16 sum[1] = {y[t]};
-        if (has_low[t]) {
-            in_parts(t, row_low[0], row_high[0]);
-            dot_block<F, 1, P>(block, pair, RowPointers<1>(x.low + t * x.row_stride, 0), row_low, row_high);
+    unroll<F::kRuns>([&](auto run) OUTPACE_ALWAYS {
+        constexpr int R = decltype(run)::value;
+        i32x16 sums[N][T];
+        for (int t = 0; t < T; ++t)
+            for (int i = 0; i < N; ++i) sums[i][t] = start<F, R>(at<BlockScale>(s, t).q, kFloatBits);
+        dot_run<F, R, T, P>(blocks, pair, RowPointers<T>(x.q, x.row_stride), sums);
+        const auto in_parts = [&](int i, int t) OUTPACE_ALWAYS {
+            return add(shl<8>(sub(sums[i][t], set1_i32(kFloatBits))), start<F, R>(x.low_offsets[t * n_blocks], 0));
+        };
+        if (n_with_low * kFewRows >= T) {
+            for (int i = 0; i < N; ++i)
+                for (int t = 0; t < T; ++t) sums[i][t] = in_parts(i, t);
+            dot_run<F, R, T, P>(blocks, pair, RowPointers<T>(x.low, x.row_stride), sums);
+            for (int i = 0; i < N; ++i) add_run<F, R, false>(fine[i], s, sums[i], y[i]);
+            return;
         }
-        add_block<F, 1>(has_low[t] ? fine : f, RowPointers<1>(x.s + t * n_blocks, 0), row_low, row_high, sum);
-        y[t] = sum[0];
-    }
+#pragma GCC unroll 1
+        for (int t = 0; t < T; ++t) {
+            i32x16 row[N][1];
+            f32x16 sum[N][1];
+            const RowPointers<1> scale(x.s + t * n_blocks, 0);
+            for (int i = 0; i < N; ++i) {
+                row[i][0] = has_low[t] ? in_parts(i, t) : sums[i][t];
+                sum[i][0] = y[i][t];
+            }
+            if (has_low[t]) {
+                dot_run<F, R, 1, P>(blocks, pair, RowPointers<1>(x.low + t * x.row_stride, 0), row);
+                for (int i = 0; i < N; ++i) add_run<F, R, false>(fine[i], scale, row[i], sum[i]);
+            } else {
+                for (int i = 0; i < N; ++i) add_run<F, R, true>(f[i], scale, row[i], sum[i]);
+            }
+            for (int i = 0; i < N; ++i) y[i][t] = sum[i][0];
+        }
+    });
 }
 
 // The activations from row t and block b on.
@@ -174,46 +190,59 @@ OUTPACE_INLINE Activations from(const Activations& x, size_t t, size_t b) {
             x.row_stride};
 }
 
-template <class F, int T>
-void quantised_rows(const LinearArgs& a, const uint8_t* block, int tile, int t0) {
-    f32x16 y[T];
-    for (int t = 0; t < T; ++t) y[t] = zero();
+// T rows from t0 on against N tiles from `tile` on.
+template <class F, int T, int N>
+void quantised_rows(const LinearArgs& a, int tile, int t0) {
+    const uint8_t* blocks[N];
+    for (int i = 0; i < N; ++i) blocks[i] = a.tiles + (tile + i) * a.tile_bytes;
+    f32x16 y[N][T];
+    for (int i = 0; i < N; ++i)
+        for (int t = 0; t < T; ++t) y[i][t] = zero();
     const Activations x = from(a.act, static_cast<size_t>(t0), 0);
     RowPointers<T> q(x.q, x.row_stride), s(x.s, x.row_stride / kBlock * sizeof(BlockScale));
     const int n_blocks = a.n_cols / kBlock;
-    for (int b = 0; b < n_blocks; block += F::kBytes) {
-        const auto prepared = F::prepare(block);
+    for (int b = 0; b < n_blocks;) {
+        typename F::Prepared prepared[N];
+        for (int i = 0; i < N; ++i) prepared[i] = F::prepare(blocks[i]);
+        // What follows the end of a tile is another's that is read now; the next to be read are behind that.
+        const size_t done = static_cast<size_t>(b) / F::kSubs * F::kBytes;
+        const size_t ahead = kPrefetchBytes + (done + kPrefetchBytes < a.tile_bytes ? 0 : (N - 1) * a.tile_bytes);
         for (int pair = 0; pair < (F::kSubs + 1) / 2; ++pair) {
             unroll<F::kSubs == 1 ? 1 : 2>([&](auto parity) OUTPACE_ALWAYS {
                 constexpr int P = decltype(parity)::value;
                 // A share with each sub-block: a burst would hold the line buffers that loads wait for.
                 constexpr size_t share = F::kBytes / F::kSubs;
-                if (t0 == 0) prefetch(block + kPrefetchBytes + (2 * pair + P) * share, share);
-                const Factors f = F::factors(block, prepared, 2 * pair + P);
+                Factors f[N];
+                for (int i = 0; i < N; ++i) {
+                    if (t0 == 0) prefetch(blocks[i] + ahead + (2 * pair + P) * share, share);
+                    f[i] = F::factors(blocks[i], prepared[i], 2 * pair + P);
+                }
                 // Of a whole group of rows, these among them: one more costs time only, and no bit.
                 const uint8_t* has_low = x.has_low + b * kGroupRows;
                 uint64_t rows_with_low;
                 std::memcpy(&rows_with_low, has_low, sizeof rows_with_low);
                 if (__builtin_expect(rows_with_low != 0, 0)) {
-                    f32x16 z[T];
-                    for (int t = 0; t < T; ++t) z[t] = y[t];
-                    sub_block_with_low<F, T, P>(block, pair, f, from(x, 0, static_cast<size_t>(b)),
+                    f32x16 z[N][T];
+                    std::memcpy(z, y, sizeof z);
+                    sub_block_with_low<F, T, P>(blocks, pair, f, from(x, 0, static_cast<size_t>(b)),
                                                 has_low + t0 % kGroupRows, z);
-                    for (int t = 0; t < T; ++t) y[t] = z[t];
+                    std::memcpy(y, z, sizeof z);
                 } else {
-                    sub_block<F, T, P>(block, pair, f, q, s, y);
+                    sub_block<F, T, P>(blocks, pair, f, q, s, y);
                 }
                 q.advance(kBlock);
                 s.advance(sizeof(BlockScale));
                 ++b;
             });
         }
+        for (int i = 0; i < N; ++i) blocks[i] += F::kBytes;
     }
-    store_rows<T>(a, y, t0, tile);
+    for (int i = 0; i < N; ++i) store_rows<T>(a, y[i], t0, tile + i);
 }
 
 template <class F, int T>
-void plain_rows(const LinearArgs& a, const uint8_t* p, int tile, int t0) {
+void plain_rows(const LinearArgs& a, int tile, int t0) {
+    const uint8_t* p = a.tiles + tile * a.tile_bytes;
     f32x16 even[T], odd[T];
     for (int t = 0; t < T; ++t) even[t] = odd[t] = zero();
     const float* x = a.act.x + t0 * a.act.row_stride;
@@ -236,45 +265,50 @@ void plain_rows(const LinearArgs& a, const uint8_t* p, int tile, int t0) {
     store_rows<T>(a, even, t0, tile);
 }
 
-// Runs rows(t0) for all T rows in groups of at most kWidth; Rows<N>::run is the kernel for a group of N.
-template <template <int> class Rows>
-OUTPACE_INLINE void in_groups(const LinearArgs& a, const uint8_t* p, int tile) {
-    int t0 = 0;
-    for (; t0 + kWidth <= a.T; t0 += kWidth) Rows<kWidth>::run(a, p, tile, t0);
-    unroll<kWidth>([&](auto n) {
-        constexpr int N = decltype(n)::value;
-        if constexpr (N > 0)
-            if (a.T - t0 == N) Rows<N>::run(a, p, tile, t0);
-    });
+// Runs Rows<T, N>::run(a, tile, t0) for all rows, in groups of at most Most, and for tiles as long as there are N;
+// returns the tile after those.
+template <template <int, int> class Rows, int Most, int N>
+OUTPACE_INLINE int in_groups(const LinearArgs& a, int tile, int end) {
+    for (; tile + N <= end; tile += N) {
+        int t0 = 0;
+        for (; t0 + Most <= a.T; t0 += Most) Rows<Most, N>::run(a, tile, t0);
+        unroll<Most>([&](auto n) {
+            constexpr int T = decltype(n)::value;
+            if constexpr (T > 0)
+                if (a.T - t0 == T) Rows<T, N>::run(a, tile, t0);
+        });
+    }
+    return tile;
 }
 
 template <class F>
 struct QuantisedRows {
-    template <int T>
+    template <int T, int N>
     struct Rows {
-        static OUTPACE_INLINE void run(const LinearArgs& a, const uint8_t* p, int tile, int t0) {
-            quantised_rows<F, T>(a, p, tile, t0);
-        }
+        static OUTPACE_INLINE void run(const LinearArgs& a, int tile, int t0) { quantised_rows<F, T, N>(a, tile, t0); }
     };
 };
 
 template <class F>
 struct PlainRows {
-    template <int T>
+    template <int T, int N>
     struct Rows {
-        static OUTPACE_INLINE void run(const LinearArgs& a, const uint8_t* p, int tile, int t0) {
-            plain_rows<F, T>(a, p, tile, t0);
-        }
+        static OUTPACE_INLINE void run(const LinearArgs& a, int tile, int t0) { plain_rows<F, T>(a, tile, t0); }
     };
 };
 
+// Few rows are read by memory's leave, which is read from several places at a time; many share what is read of them.
+template <template <int, int> class Rows>
+OUTPACE_INLINE void in_tiles(const LinearArgs& a, int tile, int end) {
+    if (a.T <= kFew) tile = in_groups<Rows, kFew, kTilesOfFew>(a, tile, end);
+    tile = in_groups<Rows, kWidth, kTiles>(a, tile, end);
+    in_groups<Rows, kWidth, 1>(a, tile, end);
+}
+
 void linear(int type, const LinearArgs& a, int tile_begin, int tile_end) {
-    for (int tile = tile_begin; tile < tile_end; ++tile) {
-        const uint8_t* p = a.tiles + tile * a.tile_bytes;
-        with_format(
-            type, [&](auto f) { in_groups<QuantisedRows<decltype(f)>::template Rows>(a, p, tile); },
-            [&](auto f) { in_groups<PlainRows<decltype(f)>::template Rows>(a, p, tile); }, [] {});
-    }
+    with_format(
+        type, [&](auto f) { in_tiles<QuantisedRows<decltype(f)>::template Rows>(a, tile_begin, tile_end); },
+        [&](auto f) { in_groups<PlainRows<decltype(f)>::template Rows, kWidth, 1>(a, tile_begin, tile_end); }, [] {});
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// GGUF blocks to tiles and back. Nibble and 2-bit planes move four bytes at a time; see formats.h for the layouts.
+// GGUF blocks to tiles and back. See formats.h for the layouts.
 #pragma once
 
 #include "kernels/formats.h"
@@ -61,11 +61,11 @@ OUTPACE_INLINE void put_high_bits(uint8_t* vector, int row, const uint8_t* bits)
     }
 }
 
-// Nibbles of two runs of 32 values, the first in the low halves: eight vectors.
-OUTPACE_INLINE void put_nibble_pair(uint8_t* vectors, int row, const uint8_t* a, const uint8_t* b, bool high) {
-    for (int l = 0; l < 32; ++l)
-        vectors[64 * (l / 4) + 4 * row + l % 4] =
-            static_cast<uint8_t>(high ? (a[l] >> 4) | (b[l] & 0xf0) : (a[l] & 0x0f) | (b[l] << 4));
+// Sixteen codes of six bits in three bytes for each four: three codes below, the fourth's pairs of bits above them.
+OUTPACE_INLINE void put_six_bits(uint8_t* vectors, int row, const uint8_t (&q)[16]) {
+    for (int i = 0; i < 3; ++i)
+        for (int j = 0; j < 4; ++j)
+            vectors[64 * i + 4 * row + j] = static_cast<uint8_t>(q[4 * i + j] | (q[12 + j] >> (2 * i) & 3) << 6);
 }
 
 OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* block) {
@@ -110,16 +110,16 @@ OUTPACE_INLINE void pack_block(int type, const uint8_t* src, int row, uint8_t* b
             break;
         }
         case kQ6_K:
-            for (int pair = 0; pair < 4; ++pair) {
-                const uint8_t* low = src + 64 * (pair / 2);
-                put_nibble_pair(block + Q6_K::kNibbles + 512 * pair, row, low, low + 32, pair % 2 == 1);
+            for (int half = 0; half < 16; ++half) {
+                const int sub = half / 2, at = 16 * (half % 2);
+                const uint8_t* nibbles = src + 64 * (sub / 4) + 32 * (sub % 2) + at;
+                const uint8_t* high = src + 128 + 32 * (sub / 4) + at;
+                uint8_t q[16];
+                for (int l = 0; l < 16; ++l)
+                    q[l] = static_cast<uint8_t>((sub % 4 < 2 ? nibbles[l] & 15 : nibbles[l] >> 4) |
+                                                (high[l] >> (2 * (sub % 4)) & 3) << 4);
+                put_six_bits(block + Q6_K::kCodes + Q6_K::kHalf * half, row, q);
             }
-            for (int sub = 0; sub < 8; ++sub)
-                for (int l = 0; l < 32; ++l) {
-                    const int high = (src[128 + 32 * (sub / 4) + l] >> (2 * (sub % 4))) & 3;
-                    uint8_t& at = block[Q6_K::kHigh + 128 * sub + 64 * (l / 16) + 4 * row + l % 4];
-                    at = static_cast<uint8_t>((l / 4 % 4 == 0 ? 0 : at) | high << (2 * (l / 4 % 4)));
-                }
             for (int i = 0; i < 16; ++i) block[Q6_K::kScales + 16 * i + row] = src[192 + i];
             put_u16(block + Q6_K::kD, row, src + 208);
             break;
@@ -183,7 +183,7 @@ void unpack_row(int type, const uint8_t* tile, int row, int n_cols, float* out) 
                         constexpr int I = decltype(quad_index)::value;
                         store_u8x64(q, sub % 2 == 0 ? F::template quad<0, I>(tile, sub / 2)
                                                     : F::template quad<1, I>(tile, sub / 2));
-                        const float scale = F::kHalves && I >= 4 ? m[row] : d[row];
+                        const float scale = I * F::kRuns < 8 ? d[row] : m[row];
                         for (int j = 0; j < 4; ++j) {
                             const float value = scale * static_cast<float>(q[4 * row + j] - offset);
                             out[k + 32 * sub + 4 * I + j] = F::kMin ? value + m[row] : value;

@@ -66,7 +66,13 @@ OUTPACE_INLINE Offsets store_codes(const Rounded& code, int8_t* q) {
     store_i8(q, code.lo);
     store_i8(q + 16, code.hi);
     const int32_t first = sum(to_i32(load_i8(q))), rest = sum(to_i32(load_i8(q + 16)));
-    return {-8 * (first + rest), -32 * first, -32 * rest};
+    const int32_t all = first + rest;
+    return {{-8 * all, -16 * all, -128 * all}, -32 * first, -32 * rest};
+}
+OUTPACE_INLINE Offsets as_float_bits(const Offsets& o) {
+    return {{kFloatBits + o.all[0], kFloatBits + o.all[1], kFloatBits + o.all[2]},
+            kFloatBits + o.first,
+            kFloatBits + o.rest};
 }
 
 // Blocks of 32 (n a multiple of 32). 8 bits: d = max|x| / 127, code = x / d. 16 bits: 256 code = x / (d / 256) with
@@ -91,18 +97,20 @@ void quantize(const float* x, int n, CodeRow out) {
             const Rounded code = rounded(x, top[b] > 0.0f ? most / top[b] : 0.0f);
             if (is_far) {
                 const Rounded upper = {asr<8>(add(code.lo, set1_i32(128))), asr<8>(add(code.hi, set1_i32(128)))};
-                s.q = store_codes(upper, out.q);
+                const Offsets offsets = store_codes(upper, out.q);
+                s.q = as_float_bits(offsets);
                 *out.low_offsets =
                     store_codes({sub(code.lo, shl<8>(upper.lo)), sub(code.hi, shl<8>(upper.hi))}, out.low);
                 const float unit = top[b] / most;
                 s.d = 256.0f * unit;
-                s.ds = unit * static_cast<float>((256 * s.q.all + out.low_offsets->all) / -8);
+                s.ds = unit * static_cast<float>((256 * offsets.all[0] + out.low_offsets->all[0]) / -8);
             } else {
-                s.q = store_codes(code, out.q);
+                const Offsets offsets = store_codes(code, out.q);
+                s.q = as_float_bits(offsets);
                 std::memset(out.low, 0, kBlock);
                 *out.low_offsets = {};
                 s.d = top[b] / most;
-                s.ds = s.d * static_cast<float>(s.q.all / -8);
+                s.ds = s.d * static_cast<float>(offsets.all[0] / -8);
             }
         }
     }

@@ -30,6 +30,14 @@ OUTPACE_INLINE void unroll(F&& f) {
 struct u8x64 {
     __m512i v;
 };
+struct i8x4 {
+    __m512i v;
+};
+OUTPACE_INLINE i8x4 load_i8x4(const int8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return {_mm512_set1_epi32(four)};
+}
 OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 OUTPACE_INLINE void store_u8x64(uint8_t* p, u8x64 a) { _mm512_storeu_si512(p, a.v); }
 OUTPACE_INLINE u8x64 bits_and(u8x64 a, uint8_t mask) {
@@ -48,12 +56,10 @@ OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
     else
         return {_mm512_slli_epi16(a.v, -N)};
 }
-// Exact for any unsigned bytes (Wide) and here also for the narrow ones.
+// Four activations, for every lane of a product. Exact for any unsigned bytes (Wide) and here also for the narrow ones.
 template <bool Wide>
-OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
-    int32_t four;
-    std::memcpy(&four, a, 4);
-    return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(four))};
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, i8x4 a) {
+    return {_mm512_dpbusd_epi32(sum.v, w.v, a.v)};
 }
 
 #elif defined(__AVX2__)
@@ -61,6 +67,14 @@ OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
 struct u8x64 {
     __m256i a, b;
 };
+struct i8x4 {
+    __m256i v;
+};
+OUTPACE_INLINE i8x4 load_i8x4(const int8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return {_mm256_set1_epi32(four)};
+}
 OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
@@ -83,11 +97,8 @@ OUTPACE_INLINE u8x64 shift_right(u8x64 x) {
 }
 #if defined(__AVXVNNI__)
 template <bool Wide>
-OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
-    int32_t four;
-    std::memcpy(&four, a, 4);
-    const __m256i x = _mm256_set1_epi32(four);
-    return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x), _mm256_dpbusd_avx_epi32(sum.b, w.b, x)};
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, i8x4 x) {
+    return {_mm256_dpbusd_avx_epi32(sum.a, w.a, x.v), _mm256_dpbusd_avx_epi32(sum.b, w.b, x.v)};
 }
 #else
 OUTPACE_INLINE __m256i dot4_half(__m256i sum, __m256i w, __m256i x) {
@@ -95,10 +106,8 @@ OUTPACE_INLINE __m256i dot4_half(__m256i sum, __m256i w, __m256i x) {
 }
 // maddubs saturates pairs at 16 bits: weights below 128 cannot reach that; wider ones go in two parts.
 template <bool Wide>
-OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
-    int32_t four;
-    std::memcpy(&four, a, 4);
-    const __m256i x = _mm256_set1_epi32(four);
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, i8x4 four) {
+    const __m256i x = four.v;
     if constexpr (Wide) {
         const u8x64 low = bits_and(w, 0x7f), high = bits_and(w, 0x80);
         sum = {dot4_half(sum.a, low.a, x), dot4_half(sum.b, low.b, x)};
@@ -113,6 +122,10 @@ OUTPACE_INLINE i32x16 dot4(i32x16 sum, u8x64 w, const int8_t* a) {
 struct u8x64 {
     uint8_t v[64];
 };
+struct i8x4 {
+    int8_t v[4];
+};
+OUTPACE_INLINE i8x4 load_i8x4(const int8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
 OUTPACE_INLINE u8x64 load_u8x64(const uint8_t* p) {
     u8x64 out;
     std::memcpy(out.v, p, 64);
@@ -135,9 +148,9 @@ OUTPACE_INLINE u8x64 shift_right(u8x64 a) {
 }
 #if defined(__SSE2__)
 template <bool Wide>
-OUTPACE_INLINE i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
+OUTPACE_INLINE i32x16 dot4(i32x16 sum, const u8x64& w, i8x4 a) {
     int32_t four;
-    std::memcpy(&four, a, 4);
+    std::memcpy(&four, a.v, 4);
     const __m128i bytes = _mm_set1_epi32(four), zero = _mm_setzero_si128();
     const __m128i x = _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);  // a0 a1 a2 a3 a0 a1 a2 a3
     for (int i = 0; i < 4; ++i) {                                          // rows 4 i to 4 i + 3
@@ -154,9 +167,9 @@ OUTPACE_INLINE i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
 #else
 // A call: unrolled copies of these loops would take minutes to compile and run no faster.
 template <bool Wide>
-__attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, const int8_t* a) {
+__attribute__((noinline)) i32x16 dot4(i32x16 sum, const u8x64& w, i8x4 a) {
     for (int r = 0; r < 16; ++r)
-        for (int j = 0; j < 4; ++j) sum.v[r] += static_cast<int32_t>(w.v[4 * r + j]) * a[j];
+        for (int j = 0; j < 4; ++j) sum.v[r] += static_cast<int32_t>(w.v[4 * r + j]) * a.v[j];
     return sum;
 }
 

@@ -188,20 +188,23 @@ def test_quantising_rounds_to_nearest_with_16_bits_in_blocks_far_above_their_str
     n_bytes = _native.codes_bytes(t, stride)
     raw = prog.floats(at_q, 1, n_bytes // 4, n_bytes // 4).copy().view(np.uint8).reshape(-1)
     q, low = raw[: 2 * t * stride].view(np.int8).astype(np.float64).reshape(2, t, -1, 32)
-    flags = raw[2 * t * stride + t * stride // 32 * 12 :].reshape(-1, stride // 32, 8)
+    flags = raw[2 * t * stride + t * stride // 32 * 20 :].reshape(-1, stride // 32, 8)
     has_low = flags.swapaxes(1, 2).reshape(-1, stride // 32)[:t]
     assert {tuple(at) for at in np.argwhere(has_low)} == {(3, 2), (9, 16)}
     assert not low[has_low == 0].any() and low[has_low == 1].any()
     codes, scales = quantized(x)
     np.testing.assert_array_equal(q + low / 256, codes)
     n_floats = _native.scales_bytes(t, stride) // 4
-    records = prog.floats(at_s, 1, n_floats, n_floats).copy().reshape(t, -1, 5)
+    records = prog.floats(at_s, 1, n_floats, n_floats).copy().reshape(t, -1, 7)
     np.testing.assert_allclose(records[..., 0], scales, rtol=1e-7)
     np.testing.assert_allclose(records[..., 1], scales * codes.sum(axis=-1), rtol=1e-6)
-    low_offsets = raw[2 * t * stride :][: t * stride // 32 * 12].view(np.int32).reshape(t, -1, 3)
-    for found, part in ((records[..., 2:].copy().view(np.int32), q), (low_offsets, low)):
+    low_offsets = raw[2 * t * stride :][: t * stride // 32 * 20].view(np.int32).reshape(t, -1, 5)
+    begun = records[..., 2:].copy()
+    np.testing.assert_array_equal(begun - np.float32(1.5 * 2**23), begun.view(np.int32) - 0x4B400000)
+    for found, part in ((begun - np.float32(1.5 * 2**23), q), (low_offsets, low)):
         first, rest = part[..., :16].sum(axis=-1), part[..., 16:].sum(axis=-1)
-        np.testing.assert_array_equal(found, np.stack([-8 * (first + rest), -32 * first, -32 * rest], axis=-1))
+        all_, starts = first + rest, [-32 * first, -32 * rest]
+        np.testing.assert_array_equal(found, np.stack([-8 * all_, -16 * all_, -128 * all_, *starts], axis=-1))
     step = scales / np.where(has_low, 256, 1)
     assert (np.abs(codes * scales[..., None] - x.reshape(t, -1, 32)) <= step[..., None] * 0.50001).all()
 
