@@ -19,6 +19,7 @@ class Content:
         n_layers: Layers of the trunk; layers from here on predict further tokens (MTP).
         n_mtp: How many of those there are.
         notes: What a person should know about the conversion.
+        n_medusa: Medusa heads.
     """
 
     arch: str
@@ -27,9 +28,9 @@ class Content:
     n_layers: int
     n_mtp: int = 0
     notes: tuple[str, ...] = ()
+    n_medusa: int = 0
 
-
-def layer_of(name: str) -> int | None:
-    """Return the layer that a tensor's name says it belongs to, None where it says none."""
-    parts = name.split(".", 2)
-    return int(parts[1]) if len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() else None
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of heads that it has (`gguf.heads.KINDS`)."""
+        return ("mtp",) * (self.n_mtp > 0) + ("medusa",) * (self.n_medusa > 0)

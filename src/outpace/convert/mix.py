@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from outpace.convert.content import layer_of
+from outpace.gguf.heads import layer_of
 from outpace.gguf.types import BLOCK, GGMLType
 
 

@@ -1,12 +1,14 @@
-"""The layers that predict further tokens: kept with the trunk, left out, or in a file of their own."""
+"""The heads of a model, MTP layers and others: kept with the trunk, left out, or in a file of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from outpace.convert.content import Content, layer_of
+from outpace.convert.content import Content
 from outpace.errors import ConfigError, nearest
+from outpace.gguf.heads import count_key, kind_of
 from outpace.gguf.types import ValueType
 from outpace.gguf.writer import Typed
 
@@ -29,17 +31,34 @@ def select(content: Content, choice: str) -> Content:
     if choice == "only":
         if not content.n_mtp:
             raise ConfigError("--mtp", choice, "keep or none, as this model has no MTP layers")
-        keys = {key: value for key, value in content.keys.items() if not key.startswith("tokenizer.")}
-        return replace(content, keys=keys | _size(content), tensors=_part(content, is_mtp=True))
-    if choice == "none" and content.n_mtp:
-        return replace(content, keys=_trunk_keys(content), tensors=_part(content, is_mtp=False), n_mtp=0)
-    return content
+        return alone(content, ("mtp",))
+    return without(content, ("mtp",)) if choice == "none" else content
 
 
-def _part(content: Content, is_mtp: bool) -> dict[str, Any]:
-    return {
-        name: rows for name, rows in content.tensors.items() if ((layer_of(name) or 0) >= content.n_layers) is is_mtp
-    }
+def alone(content: Content, kinds: Iterable[str]) -> Content:
+    """Return the heads of some kinds: all keys of the architecture, and no tokenizer but the number of its tokens."""
+    kept = with_heads(content, kinds)
+    keys = {key: value for key, value in kept.keys.items() if not key.startswith("tokenizer.")}
+    tensors = {name: rows for name, rows in kept.tensors.items() if kind_of(name, kept.n_layers) is not None}
+    return replace(kept, keys=keys | _size(content), tensors=tensors)
+
+
+def without(content: Content, kinds: Iterable[str]) -> Content:
+    """Return a model without the heads of some kinds."""
+    taken = set(kinds)
+    return with_heads(content, [kind for kind in content.kinds if kind not in taken])
+
+
+def with_heads(content: Content, kinds: Iterable[str]) -> Content:
+    """Return a model with the heads of these kinds and no others."""
+    kept = set(kinds)
+    gone = [kind for kind in content.kinds if kind not in kept]
+    keys = _trunk_keys(content) if "mtp" in gone else content.keys
+    if "medusa" in gone:
+        keys = {key: value for key, value in keys.items() if key != count_key(content.arch, "medusa")}
+    tensors = {name: rows for name, rows in content.tensors.items() if kind_of(name, content.n_layers) not in gone}
+    n_mtp, n_medusa = (n * (kind in kept) for kind, n in (("mtp", content.n_mtp), ("medusa", content.n_medusa)))
+    return replace(content, keys=keys, tensors=tensors, n_mtp=n_mtp, n_medusa=n_medusa)
 
 
 def _size(content: Content) -> dict[str, Any]:

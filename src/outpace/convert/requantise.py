@@ -1,4 +1,4 @@
-"""A GGUF file as content to be written again: all its keys, all its tensors, MTP layers among them."""
+"""A GGUF file as content to be written again: all its keys, all its tensors, those of its heads among them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from outpace.convert.mix import PLAIN
 from outpace.convert.rows import Blocks
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
+from outpace.gguf.heads import count_key
 from outpace.gguf.quants import DEQUANTIZABLE
 from outpace.gguf.types import GGMLType
 from outpace.gguf.writer import Typed
@@ -56,7 +57,8 @@ def as_it_is(file: GGUFFile) -> Content:
         key: Typed(metadata.entry(key).kind, value) for key, value in metadata.items() if not key.startswith("split.")
     }
     tensors = {name: Blocks(file, info) for name, info in file.tensors.items()}
-    return Content(arch, keys, dict(tensors), n_all - n_mtp, n_mtp)
+    n_medusa = metadata.int(count_key(arch, "medusa"), 0)
+    return Content(arch, keys, dict(tensors), n_all - n_mtp, n_mtp, n_medusa=n_medusa)
 
 
 def types_of(file: GGUFFile) -> dict[str, GGMLType]:

@@ -40,6 +40,7 @@ class Written:
         types: Bytes by type, most first.
         n_mtp: Layers in it that predict further tokens.
         notes: What a person should know.
+        n_medusa: Medusa heads in it.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Written:
     types: dict[str, int]
     n_mtp: int
     notes: tuple[str, ...]
+    n_medusa: int = 0
 
 
 def check_target(path: Path, is_forced: bool) -> None:
@@ -123,7 +125,8 @@ def write_typed(
     for name, n_bytes in sizes.items():
         types[kinds[name].name] += n_bytes
     n_bytes = path.stat().st_size
-    return Written(path, n_bytes, len(sizes), dict(types.most_common()), content.n_mtp, content.notes)
+    found = dict(types.most_common())
+    return Written(path, n_bytes, len(sizes), found, content.n_mtp, content.notes, content.n_medusa)
 
 
 def _check_room(

@@ -102,13 +102,13 @@ class GGUFFile:
         """Return the file that a tensor is in or, if there is none of this name, should be in."""
         return next((path for prefix, path in self._elsewhere.items() if name.startswith(prefix)), self.path)
 
-    def joined(self, other: GGUFFile, metadata: Metadata, prefix: str) -> GGUFFile:
+    def joined(self, other: GGUFFile, metadata: Metadata, *prefixes: str) -> GGUFFile:
         """Return a view of both files, which stays open when they are closed.
 
         Args:
-            other: The file with the tensors whose names begin with `prefix`; this one has no tensor of its names.
+            other: The file with the tensors whose names begin with these; this one has no tensor of its names.
             metadata: What the two say together.
-            prefix: What names of tensors of the other begin with.
+            prefixes: What names of tensors of the other begin with.
         """
         assert not self.tensors.keys() & other.tensors.keys()
         n = len(self._maps)
@@ -120,7 +120,7 @@ class GGUFFile:
             MappingProxyType({**self.tensors, **theirs}),
             self.file_bytes + other.file_bytes,
             [*self._maps, *other._maps],
-            MappingProxyType({**self._elsewhere, prefix: other.path}),
+            MappingProxyType({**self._elsewhere, **dict.fromkeys(prefixes, other.path)}),
         )
 
     def close(self) -> None:

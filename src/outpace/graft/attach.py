@@ -10,10 +10,11 @@ from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
 from outpace.errors import ConfigError
 from outpace.gguf.file import GGUFFile, open_gguf
+from outpace.gguf.heads import KINDS, count_key, kinds_of, named
 from outpace.gguf.join import join
 from outpace.gguf.metadata import Metadata
+from outpace.gguf.tokens import Tokens, check
 from outpace.graft.donor import open_donor
-from outpace.graft.tokens import Tokens, check
 from outpace.models import load_plan
 
 
@@ -30,7 +31,7 @@ def attach(
     """Write a model with the head of another file; what the model has keeps every byte.
 
     Args:
-        model: A GGUF file without MTP layers; of a split one, any part.
+        model: A GGUF file without heads of the kind that the other has; of a split one, any part.
         donor: Where the head comes from; see `donor.open_donor`.
         path: Where to.
         type: What a folder's tensors are rounded to; those of a file keep their types.
@@ -45,31 +46,31 @@ def attach(
         ResourceError: The disk is too small.
     """
     check_target(path, is_forced)
-    with open_gguf(model) as trunk:
-        _check_bare(trunk)
-        with open_donor(donor, type, path, n_threads, progress) as found:
-            unknown = check(Tokens.of(model, trunk.metadata), found.tokens)
-            joined = join(trunk, found.head)
-            unused = load_plan(joined).unused
-            notes = [unknown] if unknown else []
-            notes += _differences(trunk.metadata, found.head.metadata, donor)
-            extra = [name for name in unused if name in found.head.tensors]
-            notes += [f"nothing reads {', '.join(extra)} of the head; copied all the same"] if extra else []
-            content = replace(as_it_is(joined), notes=tuple(notes))
-            return write_typed(content, types_of(joined), model, path, n_threads, progress)
+    with open_gguf(model) as trunk, open_donor(donor, type, path, n_threads, progress) as found:
+        _check_bare(trunk, found.head)
+        unknown = check(Tokens.of(model, trunk.metadata), found.tokens)
+        joined = join(trunk, found.head)
+        unused = load_plan(joined).unused
+        notes = [unknown] if unknown else []
+        notes += _differences(trunk.metadata, found.head.metadata, donor)
+        extra = [name for name in unused if name in found.head.tensors]
+        notes += [f"nothing reads {', '.join(extra)} of the head; copied all the same"] if extra else []
+        content = replace(as_it_is(joined), notes=tuple(notes))
+        return write_typed(content, types_of(joined), model, path, n_threads, progress)
 
 
-def _check_bare(trunk: GGUFFile) -> None:
-    arch = trunk.metadata.str("general.architecture")
-    if trunk.metadata.int(f"{arch}.nextn_predict_layers", 0):
-        expected = "a model without a head; this one has MTP layers (`outpace graft detach` takes them off)"
+def _check_bare(trunk: GGUFFile, head: GGUFFile) -> None:
+    both = [kind for kind in kinds_of(trunk.metadata) if kind in kinds_of(head.metadata)]
+    if both:
+        expected = f"a model without such a head; this one has {named(both)} (`outpace graft detach` takes them off)"
         raise ConfigError("BASE", str(trunk.path), expected)
 
 
 def _differences(model: Metadata, head: Metadata, donor: Path) -> list[str]:
     """Return in which numbers of the architecture the head's file differs: those of the model hold for both."""
     arch = model.str("general.architecture")
-    own = {f"{arch}.{name}" for name in ("block_count", "nextn_predict_layers", "vocab_size", "context_length")}
+    own = {f"{arch}.{name}" for name in ("block_count", "vocab_size", "context_length")}
+    own |= {count_key(arch, kind) for kind in KINDS}
 
     def told(metadata: Metadata, key: str) -> Any:
         return metadata[key] if metadata.entry(key).count is None else None

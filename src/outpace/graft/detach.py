@@ -1,16 +1,18 @@
-"""Taking the head off a file: the trunk as it is, and the head in a file of its own."""
+"""Taking heads off a file: the trunk as it is, and the heads in a file of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from outpace.convert.mtp import select
+from outpace.convert.mtp import alone, without
 from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
 from outpace.errors import ConfigError
 from outpace.gguf.file import open_gguf
+from outpace.gguf.heads import KINDS, NAMES, check_kind
 from outpace.gguf.join import has_trunk
 
 _THREADS: Final = 1  # copying rounds nothing
@@ -21,8 +23,8 @@ class Parts:
     """What a file was taken apart into.
 
     Attributes:
-        trunk: The file without the head.
-        head: The head's file, where one was asked for.
+        trunk: The file without the heads.
+        head: The heads' file, where one was asked for.
     """
 
     trunk: Written
@@ -30,19 +32,26 @@ class Parts:
 
 
 def detach(
-    source: Path, path: Path, head: Path | None = None, *, is_forced: bool = False, progress: Progress = unseen
+    source: Path,
+    path: Path,
+    head: Path | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    is_forced: bool = False,
+    progress: Progress = unseen,
 ) -> Parts:
-    """Write a model without its MTP layers, and those alone if a path for them is given; tensors keep every byte.
+    """Write a model without its heads, and those alone if a path for them is given; tensors keep every byte.
 
     Args:
-        source: A GGUF file with a trunk and MTP layers; of a split one, any part.
+        source: A GGUF file with a trunk and heads; of a split one, any part.
         path: Where the trunk goes.
-        head: Where the head goes, with all keys of the architecture and no tokenizer.
+        head: Where the heads go, with all keys of the architecture and no tokenizer.
+        kinds: Which heads are taken off.
         is_forced: Replace files that are there.
         progress: Called with what is done, bytes written and bytes in all.
 
     Raises:
-        ConfigError: The file has no head or nothing else, or a target is there, or both are the same.
+        ConfigError: The file has no such head or nothing else, a target is there, both are the same, or a kind is none.
         ModelFileError: The file is damaged.
         ResourceError: The disk is too small.
     """
@@ -52,11 +61,14 @@ def detach(
     if head is not None and head.resolve() == path.resolve():
         raise ConfigError("--head", str(head), "another file than OUT")
     with open_gguf(source) as file:
-        content, kinds = as_it_is(file), types_of(file)
-        if not content.n_mtp:
-            raise ConfigError("FILE", str(source), "a model with MTP layers; this one has none")
+        content, types = as_it_is(file), types_of(file)
+        taken = [kind for kind in map(check_kind, kinds) if kind in content.kinds]
+        if not taken:
+            raise ConfigError(
+                "FILE", str(source), f"a model with {' or '.join(NAMES[kind] for kind in kinds)}; this one has none"
+            )
         if not has_trunk(file, content.n_layers):
             raise ConfigError("FILE", str(source), "a whole model; this is a head alone")
         # The head goes first: where OUT replaces FILE, nothing else has it any more.
-        found = None if head is None else write_typed(select(content, "only"), kinds, source, head, _THREADS, progress)
-        return Parts(write_typed(select(content, "none"), kinds, source, path, _THREADS, progress), found)
+        found = None if head is None else write_typed(alone(content, taken), types, source, head, _THREADS, progress)
+        return Parts(write_typed(without(content, taken), types, source, path, _THREADS, progress), found)

@@ -12,14 +12,14 @@ from typing import Final
 
 from outpace.convert.architectures import read_architecture
 from outpace.convert.checkpoint import Checkpoint
-from outpace.convert.content import layer_of
 from outpace.convert.mix import MIXES
-from outpace.convert.mtp import select
+from outpace.convert.mtp import alone
 from outpace.convert.tokenizer import tokenizer_keys
 from outpace.convert.write import Progress, write_model
 from outpace.errors import ConfigError, ModelFileError, nearest
 from outpace.gguf.file import GGUFFile, open_gguf
-from outpace.graft.tokens import Tokens
+from outpace.gguf.heads import count_key, kind_of, kinds_of
+from outpace.gguf.tokens import Tokens
 
 DEFAULT_TYPE: Final = "Q8_0"
 _PREFIX: Final = "mtp."  # of a head's tensors in a folder
@@ -74,17 +74,18 @@ def open_donor(path: Path, kind: str | None, beside: Path, n_threads: int, progr
     tokens = Tokens.of(path, content.keys | keys)
     with TemporaryDirectory(prefix=f".{beside.name}.", dir=beside.parent) as folder:
         part = Path(folder) / "head.part"
-        write_model(select(content, "only"), MIXES[kind], path, part, n_threads, progress)
+        write_model(alone(content, ("mtp",)), MIXES[kind], path, part, n_threads, progress)
         with open_gguf(part) as file:
             yield Donor(_alone(file, path), tokens)
 
 
 def _alone(file: GGUFFile, path: Path) -> GGUFFile:
-    """Return a file with the tensors of its MTP layers and no others; messages name `path`."""
+    """Return a file with the tensors of its heads and no others; messages name `path`."""
     metadata = file.metadata
-    arch = metadata.str("general.architecture")
-    n_all, n_mtp = metadata.int(f"{arch}.block_count"), metadata.int(f"{arch}.nextn_predict_layers", 0)
-    own = {name: info for name, info in file.tensors.items() if (layer_of(name) or 0) >= n_all - n_mtp}
-    if not n_mtp:
-        raise ModelFileError(path, "there is no head in this file: it has no multi-token-prediction layers")
+    arch, kinds = metadata.str("general.architecture"), kinds_of(metadata)
+    n_layers = metadata.int(f"{arch}.block_count") - metadata.int(count_key(arch, "mtp"), 0)
+    if not kinds:
+        problem = "there is no head in this file: it has no multi-token-prediction layers and no Medusa heads"
+        raise ModelFileError(path, problem)
+    own = {name: info for name, info in file.tensors.items() if kind_of(name, n_layers) in kinds}
     return replace(file, path=path, tensors=MappingProxyType(own))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from outpace.gguf.heads import MEDUSA_PREFIX
 from outpace.gguf.weights import Weights
 from outpace.graph.ops import Ops
 from outpace.models.blocks import head
 from outpace.models.definition import Config
-
-# What the names of its tensors begin with: `medusa.{i}.weight` [D, D] and `medusa.{i}.bias` [D] of head i, from 0 on.
-PREFIX = "medusa."
 
 
 def draft(ops: Ops, w: Weights, c: Config) -> None:
@@ -24,6 +22,6 @@ def draft(ops: Ops, w: Weights, c: Config) -> None:
     h = ops.hidden(c.d_model)  # [T, D]
     projection = head(w, c.n_vocab, c.d_model)
     for i in range(c.n_medusa):
-        m = w.scoped(f"{PREFIX}{i}.")
+        m = w.scoped(f"{MEDUSA_PREFIX}{i}.")
         y = ops.silu(ops.linear(h, m("weight", c.d_model, c.d_model), m("bias", c.d_model)))
         ops.output(f"logits.{i}", ops.linear(ops.wanted(ops.add(h, y)), projection))

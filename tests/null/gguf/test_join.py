@@ -229,7 +229,7 @@ def test_a_trunk_with_a_head_takes_no_other(files):
         open_with_head(files["whole"], files["head"])
     assert str(caught.value) == (
         f"draft_model is '{files['head']}'; expected none, as {files['whole']} has MTP layers of its own "
-        "(`outpace convert --mtp none` leaves them out)"
+        "(`outpace graft detach` takes them off)"
     )
 
 

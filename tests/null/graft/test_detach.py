@@ -73,7 +73,10 @@ def test_keys_about_types_and_places_and_tensors_of_any_type_stay(tmp_path):
 
 def test_what_has_nothing_to_take_off(whole, tmp_path):
     detach(whole, tmp_path / "trunk.gguf", tmp_path / "head.gguf")
-    for name, sentence in (("trunk", "a model with MTP layers; this one has none"), ("head", "this is a head alone")):
+    for name, sentence in (
+        ("trunk", "a model with MTP layers or Medusa heads; this one has none"),
+        ("head", "this is a head alone"),
+    ):
         with pytest.raises(ConfigError, match=sentence):
             detach(tmp_path / f"{name}.gguf", tmp_path / "x.gguf")
     with pytest.raises(ConfigError, match=r"--head is .* expected another file than OUT"):
