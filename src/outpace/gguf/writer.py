@@ -76,15 +76,10 @@ def write_gguf(
         OSError: The disk refuses.
     """
     path = Path(path)
-    alignment = alignment_of(metadata)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         out = file.file
         try:
-            out.write(header_bytes(metadata, tensors, alignment, version))
-            for name, (kind, shape, data) in tensors.items():
-                _pad(out, alignment)
-                _write_data(out, name, tensor_bytes(kind, shape), data)
-            _pad(out, alignment)
+            stream_gguf(out, metadata, tensors, version=version)
             if is_durable:
                 out.flush()
                 os.fsync(out.fileno())
@@ -95,6 +90,18 @@ def write_gguf(
             with suppress(OSError):
                 Path(file.name).unlink()
             raise
+
+
+def stream_gguf(
+    out: IO[bytes], metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], *, version: int = 3
+) -> None:
+    """Write a file's bytes to where the caller keeps what is not whole yet; see `write_gguf`."""
+    alignment = alignment_of(metadata)
+    out.write(header_bytes(metadata, tensors, alignment, version))
+    for name, (kind, shape, data) in tensors.items():
+        _pad(out, alignment)
+        _write_data(out, name, tensor_bytes(kind, shape), data)
+    _pad(out, alignment)
 
 
 def write_split(
