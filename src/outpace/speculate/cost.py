@@ -22,6 +22,10 @@ FACTOR_RATE, RARE_RATE, RATIO_RATE = 0.2, 0.35, 0.05
 # A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
 MOST_SURPRISE = 1.5
 
+# Each width is measured so often where there is time: a step of a small model is seldom disturbed more often, and who
+# waits for the first answer pays for more.
+RUNS = 5
+
 # Before anything is measured, each row beyond the first is taken to add this share of a step.
 UNKNOWN_SLOPE = 0.06
 
@@ -109,7 +113,7 @@ class StepCosts:
 
 
 def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WIDTHS[-1]) -> StepCosts:
-    """Time steps of each width, the fastest of several runs each, within a budget.
+    """Time steps of each width, the fastest of up to `RUNS` each, within a budget.
 
     Args:
         run: Runs one step of that many rows, all wanted, and returns its seconds.
@@ -122,8 +126,7 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
     if 2 * spent <= budget_s:
         seconds[1] = run(1)
         spent += seconds[1]
-    while True:
-        before = spent
+    for _ in range(RUNS):
         for width in WIDTHS:
             guess = seconds.get(width, seconds[1] * (1.0 + UNKNOWN_SLOPE * (width - 1)))
             if width > most or spent + guess > budget_s:
@@ -131,5 +134,4 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
             took = run(width)
             spent += took
             seconds[width] = min(took, seconds.get(width, took))
-        if spent == before:
-            return StepCosts(seconds)
+    return StepCosts(seconds)

@@ -109,7 +109,8 @@ class HeadState:
 
     def shown(self, end: int) -> None:
         """Note that the rows up to `end` are in the cache."""
-        self._hold([self._held()[end - self.n_true :]])
+        left = self._held()[end - self.n_true :]
+        self._hold([left] if len(left) else [])
         self.n_true = end
 
     def _restart(self) -> None:

@@ -24,6 +24,9 @@ FIRST_WITHOUT_PLAIN, MOST_WITHOUT_PLAIN = 8, 64
 # Of plain steps in a row, one in so many is learned from: they are alike, and a step leaves Python's memory cold.
 PLAIN_TAKEN = 4
 
+# A head that does not pay is not judged anew for so many rounds: without a guess of its own little changes.
+REFUSED_FOR = 16
+
 # A gain smaller than this is not worth the risk of a wrong estimate.
 MARGIN = 1.02
 
@@ -60,13 +63,19 @@ class Policy(Protocol):
         """Return whether the head should draft a token more, told the chances of all its guesses so far."""
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
-        """Learn what one step of the head took."""
+        """Learn what one step of the head took, with all that came before it."""
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
-        """Learn how long a step of `n_rows` rows took, `n_drafted` of them drafts and none of them a prompt's."""
+        """Learn how long a round took that ran `n_rows` rows, `n_drafted` of them drafts and none of them a prompt's.
+
+        Args:
+            n_rows: Rows of the step.
+            n_drafted: Guesses among them.
+            seconds: By the clock, from asking for drafts to keeping what was right, without what `drafted` was told.
+        """
 
 
 class FixedDepth:
@@ -144,6 +153,9 @@ class AutoDepth:
         # Of this round: what the head's steps have taken, and the step it drafts for (sequences, rows, those it has).
         self._spent_s = 0.0
         self._round = (1, 1, 1)
+        # What the head was refused last (rows, room, who was ready), for how many rounds that stands.
+        self._refused: tuple[int, int, Sequence[bool]] | None = None
+        self._n_refused = 0
         self._purse = 0.0
         self._n_without_plain = self._n_plain = 0
         self._most_without_plain = FIRST_WITHOUT_PLAIN
@@ -232,7 +244,15 @@ class AutoDepth:
         """Let the head draft where its record promises a better rate than what is there."""
         self._spent_s = 0.0
         none = [0] * len(drafts)
-        if room < 1 or self._must_be_plain or self.prospect.is_dead:
+        if room < 1 or self._must_be_plain:
+            return none
+        # Whether it pays is asked for each token; where it does not, a small model would feel what the answer costs.
+        has_copies = any(draft.tokens for draft in drafts)
+        asked = None if has_copies else (n_rows, min(room, self.n_max * len(drafts)), is_ready)
+        if self._n_refused and asked == self._refused:
+            self._n_refused -= 1
+            return none
+        if self.prospect.is_dead:
             return none
         self._settle_costs()
         found = [self._worths(draft) for draft in drafts]
@@ -241,55 +261,69 @@ class AutoDepth:
         least = at_hand[n - 1] if n else 2.0
         kept = [sum(worth for worth in each if worth >= least) for each in found]
         worths = self.prospect.worths(self.n_max)
+        promised = sum(worths)
         # Sequences that a copy serves better keep it.
-        takers = [ready and each < sum(worths) for ready, each in zip(is_ready, kept, strict=True)]
+        takers = [ready and each < promised for ready, each in zip(is_ready, kept, strict=True)]
         n_takers = sum(takers)
         most = min(self.n_max, room // n_takers) if n_takers else 0
         self._round = len(drafts), n_rows, n_takers
-        if not most or not (self._promises(worths[:most], rate) or self._pays(self._price(1))):
-            return none
-        return [most if taker else 0 for taker in takers]
+        if most and (self._promises(worths[:most], rate) or self._pays(self._step + self._rows_price(n_takers))):
+            return [most if taker else 0 for taker in takers]
+        self._refused, self._n_refused = asked, 0 if asked is None else REFUSED_FOR
+        return none
 
-    def _price(self, n: int) -> float:
-        """Return what n steps of the head and the rows to verify them add, in plain steps."""
-        _, n_rows, n_takers = self._round
+    @property
+    def _step(self) -> float:
+        """What a step of the head costs, in plain steps."""
         plain = self.costs(1)
-        step = self.prospect.seconds(n_takers, plain) / plain if plain else 0.0
-        return n * step + self.costs.ratio(n_rows + n * n_takers) - self.costs.ratio(n_rows)
+        return self.prospect.seconds(self._round[2], plain) / plain if plain else 0.0
+
+    def _rows_price(self, n: int) -> float:
+        """Return what n rows more in this round's step cost, in plain steps."""
+        n_rows = self._round[1]
+        return self.costs.ratio(n_rows + n) - self.costs.ratio(n_rows)
 
     def _promises(self, worths: Sequence[float], rate: float) -> bool:
         """Return whether some depth is expected to beat `rate`."""
-        n_sequences, _, n_takers = self._round
-        tokens, time = float(n_sequences), self.costs.ratio(n_sequences)
-        for n, worth in enumerate(worths, 1):
+        n_sequences, n_rows, n_takers = self._round
+        ratio, step = self.costs.ratio, self._step
+        tokens, time = float(n_sequences), ratio(n_sequences) - ratio(n_rows)
+        for worth in worths:
             tokens += n_takers * worth
-            if tokens / (time + self._price(n)) > rate:
+            time += step
+            n_rows += n_takers
+            if tokens > rate * (time + ratio(n_rows)):
                 return True
         return False
 
     def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
         """Go on while a token more is worth more than its time."""
-        n_sequences, _, _ = self._round
+        n_sequences, _, n_takers = self._round
         depth = max(map(len, chances))
         tokens, gain = float(n_sequences), 0.0
         following = self.prospect.chance(depth)
+        calibration = self._calibration(SPECULATORS[0])
         for each in chances:
-            worths = self._worths(Draft((), each, SPECULATORS[0]))
+            worths = calibration.worths(each, self.n_max, self._p_min)
             tokens += sum(worths)
             if len(worths) == len(each) == depth:
                 gain += worths[-1] * following
-        spent = self._price(depth)
-        return gain / (self._price(depth + 1) - spent) > tokens / (self.costs.ratio(n_sequences) + spent)
+        step, rows = self._step, self._rows_price(depth * n_takers)
+        time = self.costs.ratio(n_sequences) + depth * step + rows
+        more = step + self._rows_price((depth + 1) * n_takers) - rows
+        return gain * time > tokens * more
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
         """Learn the cost of a step of the head."""
         self._spent_s += seconds
+        self._n_refused = 0
         self.prospect.timed(n_sequences, seconds)
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Calibrate."""
         self._calibration(draft.source).observe(draft.confidence, n_verified, n_kept)
         if draft.source in SPECULATORS:
+            self._n_refused = 0
             self.prospect.observe(n_verified, n_kept)
 
     def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:

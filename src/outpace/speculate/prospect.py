@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from outpace.speculate.calibration import HOPELESS
+
 # Before anything was seen, the nearest guess is taken to be right this often, and each further one, given that those
 # before it were, as often as the one before; these count as so many observations, of the nearest and of a further one.
 # All evidence fades within `MEMORY` rounds, that of depths which are not tried any more too: a run of bad luck is not
@@ -77,9 +79,13 @@ class Prospect:
             self._n_first_right += n_kept > 0
 
     def worths(self, n: int) -> list[float]:
-        """Return for each depth up to n the chance that the guess there is kept."""
-        found, worth = [], 1.0
+        """Return for each depth up to n the chance that the guess there is kept; none beyond the first hopeless one."""
+        chances, last = self._chances, len(self._chances) - 1
+        found: list[float] = []
+        worth = 1.0
         for depth in range(n):
-            worth *= self.chance(depth)
+            worth *= chances[depth if depth < last else last]
             found.append(worth)
+            if worth < HOPELESS:
+                break
         return found

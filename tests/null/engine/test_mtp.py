@@ -186,3 +186,51 @@ def test_a_large_vocabulary_is_drafted_from_its_useful_part_and_what_the_text_ha
     low, high = size(40000) - HIGH - FREE, 40000 - HIGH
     assert all(t < low or t >= high or t in rare + found.tokens for t in drafted)
     assert found.speculation.accepted > 0
+
+
+def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):
+    now = 0.0
+
+    def passes(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Told(FixedDepth):
+        rounds, seconds = 0, 0.0
+
+        def ahead(self, *given):
+            passes(1.0)
+            return super().ahead(*given)
+
+        def goes_on(self, chances):
+            passes(10.0)
+            return super().goes_on(chances)
+
+        def drafted(self, n_sequences, seconds):
+            passes(100.0)
+            self.seconds += seconds
+
+        def observe(self, draft, n_verified, n_kept):
+            passes(1000.0)
+
+        def timed(self, n_rows, n_drafted, seconds):
+            self.rounds += 1
+            self.seconds += seconds
+
+    for module in ("engine.engine", "speculate.mtp"):
+        monkeypatch.setattr(f"outpace.{module}.perf_counter", lambda: now)
+    policy = Told(3)
+    with llm(files["aligned"], "mtp", policy) as model:
+        step, total = model._engine.step, 0.0
+
+        def timed_step():
+            nonlocal total
+            began, n = now, policy.rounds
+            feeds = step()
+            total += (now - began) * (policy.rounds - n)
+            return feeds
+
+        monkeypatch.setattr(model._engine, "step", timed_step)
+        model.generate(prompt_tokens=PROMPT, max_tokens=30, ignore_eos=True)
+    assert policy.rounds > 5 and total > 1000 * policy.rounds
+    assert policy.seconds == total

@@ -145,3 +145,30 @@ def test_fixed_depth_takes_what_there_is():
     policy = FixedDepth(3)
     assert policy.choose([Draft([1] * 5, [0.0] * 5), Draft([1], [0.0]), Draft()], 3, 100) == [3, 1, 0]
     assert policy.choose([Draft([1] * 5, [0.0] * 5), Draft([1] * 5, [0.0] * 5)], 2, 4) == [3, 1]
+
+
+def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
+    policy, judged = AutoDepth(StepCosts(DEAR), 8), 0
+
+    def measure():
+        nonlocal judged
+        judged += 1
+
+    policy._measure = measure  # asked whenever there is something to judge
+    policy.drafted(1, 0.9)  # a step of the head is almost a plain one
+    rounds, tried = 4000, 0
+    for _ in range(rounds):
+        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        tried += n > 0
+        if n:
+            policy.drafted(1, 0.9)
+            policy.observe(Draft([1], [0.1], "mtp"), 1, 0)
+        policy.timed(1, 0, 1.0)
+    assert 0 < tried <= 0.01 * rounds
+    assert judged < rounds / 10
+
+
+def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
+    policy = AutoDepth(StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 9.0}), 4)
+    assert policy.ahead([Draft()], [True], 15, 100) == [0]
+    assert policy.ahead([Draft()], [True], 1, 100) == [4]
