@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a path or a name that `outpace pull` knows; its file must have a head")
     peer.add_option(parser)
-    parser.add_argument("--base", type=Path, help="the model without its head, for the peer; FILE itself unless said")
+    parser.add_argument("--base", type=Path, help="the model without its head, for the peer, where FILE is no name")
     parser.add_argument("--peer-kinds", default=PEER_KINDS, help="its kinds of drafting; none is plain decoding")
     parser.add_argument("--head", type=Path, help="a file with the head, where that is apart")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind of text; may be repeated")
@@ -197,7 +197,9 @@ def main() -> None:
         }
         for name in names:
             drafting = () if name == "none" else ("--spec-type", name)
-            server = stack.enter_context(Server(other, args.base or path, CONTEXT, drafting))
+            server = stack.enter_context(
+                Server(other, args.base or hub.resolve(args.model, is_bare=True), CONTEXT, drafting)
+            )
             arms[PEER + name] = lambda tokens, server=server: theirs(server, tokens, args.n)
         is_done = answer_all(writer, arms, prompts, record, args)
         card = harness.card(path, threads=threads)

@@ -147,7 +147,7 @@ def main() -> None:
     args = parser.parse_args()
     environment = env.read()
     found = measure(
-        hub.resolve(args.model),
+        hub.resolve(args.model, is_bare=True),
         [int(width) for width in args.widths.split(",")],
         args.prefill,
         args.repeats,

@@ -167,7 +167,8 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=TEXT)
     parser.add_argument("--tokens", type=int, default=512, help="use at most this many")
     args = parser.parse_args()
-    path = hub.resolve(args.model)
+    # transformers and the peer read models without a head.
+    path = hub.resolve(args.model, is_bare=True)
     text, tokens = excerpt(path, args.text.read_text(), args.tokens)
     scorers = {name: scorer_named(name) for name in args.engines.split(",") if name}
     other = peer.chosen(args.peer, harness.cpus())

@@ -190,7 +190,8 @@ def main() -> None:
     other = peer.chosen(args.peer, args.threads)
     found = {}
     for name in args.files:
-        path = hub.resolve(name)
+        # The peer reads no head, and a step has none.
+        path = hub.resolve(name, is_bare=True)
         found[path.name] = run_file(path, args, other)
     summary = {name: {key: part[key] for key in ("card", "ratios")} for name, part in found.items()}
     about = {"peer": other.describe() if other else None, "rounds": args.rounds}

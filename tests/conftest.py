@@ -9,5 +9,5 @@ from outpace import hub
 
 @pytest.fixture(scope="session")
 def smollm2_path() -> Path:
-    """The real small model, fetched once and kept in the cache."""
-    return hub.resolve("smollm2-135m")
+    """The real small model as it comes, fetched once and kept in the cache."""
+    return hub.resolve("smollm2-135m", is_bare=True)

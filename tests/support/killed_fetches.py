@@ -35,14 +35,16 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def each_line(work: Callable[[], object], at_line: Callable[[int, str], None]) -> None:
-    """Run `work`, calling `at_line` before each line of outpace.hub with its number in the run and its file."""
+def each_line(
+    work: Callable[[], object], at_line: Callable[[int, str], None], folders: tuple[str, ...] = ("hub",)
+) -> None:
+    """Run `work`, calling `at_line` before each line of these folders with its number in the run and its file."""
     n = 0
 
     def trace(frame: FrameType, event: str, _: object) -> object:
         nonlocal n
         path = Path(frame.f_code.co_filename)
-        if path.parent.name != "hub":
+        if path.parent.name not in folders:
             return None
         if event == "line":
             n += 1

@@ -62,7 +62,7 @@ def attach(
     if threads is not None and threads < 1:
         raise ConfigError("threads", threads, "a whole number from 1")
     with Meter() as meter:
-        found = hub.resolve(model, progress=meter)
+        found = hub.resolve(model, progress=meter, is_bare=True)
         head = Path(donor) if Path(donor).is_dir() else hub.resolve(donor, progress=meter)
     n_threads = settle_threads(threads, env.read().threads, {})
     with Meter() as meter:

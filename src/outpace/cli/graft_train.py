@@ -155,7 +155,7 @@ def _make(base: str, *, is_tuned: bool, as_json: bool, **settings: Any) -> None:
     if find_spec("torch") is None:
         raise BackendError("training needs torch, which is not installed; pip install 'outpace[graft]' installs it")
     stages = _Stages()
-    path = hub.resolve(base, progress=stages)
+    path = hub.resolve(base, progress=stages, is_bare=not is_tuned)
     with open_gguf(path) as file:
         has_head = file.metadata.int(f"{file.metadata.str('general.architecture')}.nextn_predict_layers", 0) > 0
     if has_head is not is_tuned:

