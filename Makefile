@@ -6,10 +6,14 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 NATIVE := $(shell find native CMakeLists.txt pyproject.toml -type f 2>/dev/null)
 SOURCES := $(shell find src -name '*.py' 2>/dev/null)
 
-.PHONY: demo test test-all check bench fuzz build format stubs clean
+.PHONY: demo head test test-all check bench fuzz build format stubs clean
 
 demo: $(VENV)/.compiled
 	$(BIN)/python tools/demo.py
+
+# The head of the demo's model, trained again: hours on a CPU; goes on where it was stopped.
+head: $(VENV)/.tested $(VENV)/.compiled
+	$(BIN)/python -m tools.demo_head make
 
 test: $(VENV)/.tested $(VENV)/.compiled
 	$(BIN)/python -m pytest -m "not slow"

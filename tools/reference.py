@@ -7,8 +7,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from tools import card
+
 from outpace import env
-from outpace.hub import CATALOGUE
+from outpace.hub import CATALOGUE, Entry
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "<!-- Made by tools/reference.py. -->\n\n"
@@ -28,9 +30,10 @@ def environment() -> str:
 def catalogue() -> str:
     """Return the page of built-in model names."""
     rows = "".join(
-        f"| `{e.name}` | {e.description} | {e.bytes / 1e6:.1f} MB | {e.licence} | `{e.source}` |\n" for e in CATALOGUE
+        f"| `{e.name}` | {e.description} | {_file(e)[1] / 1e6:.1f} MB | {e.licence} | {_source(e)} |\n"
+        for e in CATALOGUE
     )
-    sums = "".join(f"| `{e.name}` | `{e.sha256}` |\n" for e in CATALOGUE)
+    sums = "".join(f"| `{e.name}` | `{_file(e)[0]}` |\n" for e in CATALOGUE)
     return (
         "# Catalogue\n\n" + MADE + "| name | model | size | licence | source |\n|---|---|---|---|---|\n" + rows + "\n"
         "A file is used only if its SHA-256 is the one below. [Fetch models](../how-to/fetch-models.md) has the other "
@@ -38,9 +41,20 @@ def catalogue() -> str:
     )
 
 
+def _file(entry: Entry) -> tuple[str, int]:
+    """Return checksum and size of what a name stands for."""
+    return (entry.head.joined_sha256, entry.head.joined_bytes) if entry.head else (entry.sha256, entry.bytes)
+
+
+def _source(entry: Entry) -> str:
+    head = f", with [a head]({card.name_of(entry.head)}) that comes with outpace" if entry.head else ""
+    return f"`{entry.source}`{head}"
+
+
 def pages() -> dict[str, str]:
     """Return every made page by its file name."""
     made = {"environment.md": environment(), "catalogue.md": catalogue()}
+    made |= {card.name_of(e.head): card.page(e, e.head, MADE) for e in CATALOGUE if e.head}
     if importlib.util.find_spec("outpace.cli.main"):
         from tools.cli_reference import command_line
 
