@@ -10,10 +10,17 @@ from outpace.errors import ConfigError, nearest
 
 # How keys and values can be kept, the most exact first.
 KV_TYPES = ("f16", "q8_0", "q4_0")
-SPEC_TYPES = ("auto", "none", "suffix", "mtp", "suffix+mtp")
+SPEC_TYPES = ("auto", "none", "suffix", "mtp", "suffix+mtp", "medusa", "suffix+medusa", "draft", "suffix+draft")
 
 # llama.cpp's names for kinds of drafting that are the same idea.
-SPEC_ALIASES = {"draft-mtp": "mtp", "ngram-simple": "suffix", "ngram-map-k": "suffix", "ngram-mod": "suffix"}
+SPEC_ALIASES = {
+    "draft-mtp": "mtp",
+    "draft-simple": "draft",
+    "draft-model": "draft",
+    "ngram-simple": "suffix",
+    "ngram-map-k": "suffix",
+    "ngram-mod": "suffix",
+}
 MOST_DRAFTED = 64
 MOST_PARALLEL = 1024
 MOST_THREADS = 1024
@@ -29,8 +36,9 @@ class RunConfig:
         threads: Number of threads; None to choose from OUTPACE_THREADS or the CPU.
         kv_type: How keys and values are kept: `f16`, `q8_0` or `q4_0`.
         spec_type: Who drafts: `auto` takes what the model and the text offer, `none` decodes plainly, `suffix` copies
-            what followed the same tokens earlier, `mtp` is the model's own multi-token-prediction head, and
-            `suffix+mtp` whichever of both promises more. Some of llama.cpp's names are taken too (`draft-mtp`).
+            what followed the same tokens earlier, `mtp` is the model's own multi-token-prediction head, `medusa` its
+            Medusa heads, `draft` a smaller model beside it, and `suffix+mtp` and the like whichever of both promises
+            more. Some of llama.cpp's names are taken too (`draft-mtp`, `draft-simple`).
         spec_draft_n_max: Most tokens drafted in a round. 0 drafts nothing.
         spec_draft_n_min: Rounds that would draft fewer tokens than this draft nothing.
         spec_draft_p_min: Drafting stops at a token whose estimated chance of being right is below this.

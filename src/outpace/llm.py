@@ -15,9 +15,10 @@ import numpy as np
 
 from outpace import env
 from outpace.config import SPEC_ALIASES, SPEC_TYPES, RunConfig
+from outpace.engine.drafters import make, offered, speculator_of
 from outpace.engine.engine import Engine
 from outpace.engine.output import Output
-from outpace.engine.resolve import Settings, drafting, resolve
+from outpace.engine.resolve import Settings, resolve
 from outpace.engine.result import Result
 from outpace.engine.sequence import Request, Sequence
 from outpace.engine.stream import Stream
@@ -31,7 +32,6 @@ from outpace.speculate import (
     AutoDepth,
     Drafter,
     FixedDepth,
-    Head,
     NoDrafter,
     Policy,
     SpeculatedDrafter,
@@ -77,7 +77,8 @@ class LLM:
 
         Args:
             model: A path, a name from the catalogue, or an `hf://` or `pypi://` address.
-            draft_model: The same of a file with the model's multi-token-prediction head, where that is apart.
+            draft_model: The same of a file that drafts: the model's multi-token-prediction head, where that is apart,
+                or a smaller model with the same tokens.
             backend: Makes the backend for a number of threads; None for the CPU's.
             policy: Decides how much of a draft is verified; None for whatever pays on this machine.
             progress: Called while a file is fetched or loaded, with what is being done, bytes done and bytes in all.
@@ -86,26 +87,26 @@ class LLM:
         Raises:
             OutpaceError: In the many ways of its subclasses.
         """
-        from outpace.gguf.join import open_with_head
+        from outpace.gguf.beside import open_with_draft
         from outpace.hub import resolve as find
-        from outpace.models import load_plan
+        from outpace.models.small import load_both
 
         began = perf_counter()
         config = RunConfig.of(options)
         self.path = find(str(model), progress=progress)
-        head = None if draft_model is None else find(str(draft_model), progress=progress)
-        self._file = open_with_head(self.path, head)
-        found = load_plan(self._file)
+        beside = None if draft_model is None else find(str(draft_model), progress=progress)
+        self._file = open_with_draft(self.path, beside)
+        found, small = load_both(self._file)
         environment = env.read()
         # The one that told the memory compiles too: it has lowered the plan.
         made = cache(backend or _cpu(environment.tier, progress))
-        draft = drafting(found.draft)
+        drafts = offered(found, small)
         self.settings: Settings = resolve(
             config,
             found.plan,
             found.config.n_ctx_train,
             made,
-            draft=draft,
+            drafts=drafts,
             environment_threads=environment.threads,
         )
         self._n_ctx_train = found.config.n_ctx_train
@@ -113,14 +114,12 @@ class LLM:
         self._text = Later(lambda: self._read_tokenizer())
         self._template: ChatTemplate | None = None
         limits = self.settings.limits
-        if not self.settings.drafter.endswith("mtp"):
-            draft = None
-        self._executable: Executable = made(self.settings.threads).compile(found.plan, self._file, limits, draft)
+        who = self.settings.speculator
+        self._executable: Executable = made(self.settings.threads).compile(
+            found.plan, self._file, limits, drafts.get(who)
+        )
         program = self._executable.draft
-        n_vocab = self._executable.n_vocab
-        self._speculator: Speculator[Any] | None = None
-        if program is not None:
-            self._speculator = Head(program, found.config.d_model, program.limits.max_rows, n_vocab)
+        self._speculator: Speculator[Any] | None = None if program is None else make(who, program, found, small)
         self._engine = Engine(
             self._executable,
             policy or self._policy(config, found.plan),
@@ -297,15 +296,16 @@ class LLM:
         name = SPEC_ALIASES.get(asked, asked)
         if name not in SPEC_TYPES:
             raise ConfigError("drafter", asked, f"one of {', '.join(SPEC_TYPES)}{nearest(asked, SPEC_TYPES)}")
-        if name.endswith("mtp") and self._speculator is None:
-            raise ConfigError("drafter", asked, "one that was loaded: the model runs without its head, or has none")
+        if speculator_of(name) not in ("", self.settings.speculator):
+            has = self.settings.drafter
+            raise ConfigError("drafter", asked, f"one that was loaded: the model runs with {has}, and has no other")
         if name != "none" and self.settings.drafter == "none":
             raise ConfigError("drafter", asked, "none: the model was loaded to draft nothing (spec_type none)")
         return name
 
     def _drafter(self, name: str, n_prompt: int) -> Drafter:
         copier = SuffixDrafter() if name.startswith("suffix") else None
-        if name.endswith("mtp") and self._speculator is not None:
+        if speculator_of(name) and self._speculator is not None:
             return SpeculatedDrafter(self._speculator.name, self._speculator.state(n_prompt), copier)
         return copier or NoDrafter()
 

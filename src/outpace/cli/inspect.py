@@ -19,7 +19,7 @@ from outpace.config import KV_TYPES, RunConfig
 from outpace.errors import ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from outpace.backends.backend import Backend
     from outpace.engine.resolve import Settings
@@ -54,7 +54,7 @@ def inspect(
     """Tell what a file holds and how much memory a run with these options takes, without reading a tensor."""
     from outpace import hub
     from outpace.cli.progress import Meter
-    from outpace.gguf.join import open_with_head
+    from outpace.gguf.beside import open_with_draft
 
     config = RunConfig(
         context=ctx_size,
@@ -68,7 +68,7 @@ def inspect(
     with Meter() as meter:
         path = hub.resolve(model, progress=meter)
         head = None if draft_model is None else hub.resolve(draft_model, progress=meter)
-    with open_with_head(path, head) as file:
+    with open_with_draft(path, head) as file:
         report = _report(path, file, config, memory_bytes)
     show(report)
     if as_json:
@@ -78,15 +78,18 @@ def inspect(
 def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | None) -> Report:
     from outpace import env, llm  # noqa: F401 - a run imports it, and its memory counts
     from outpace.backends.cpu import CpuBackend
-    from outpace.engine.resolve import SPARE_BYTES, available_memory, drafting
+    from outpace.engine.drafters import offered
+    from outpace.engine.resolve import SPARE_BYTES, available_memory
     from outpace.engine.room import Room, contexts
-    from outpace.models import load_plan
+    from outpace.gguf.beside import parts
+    from outpace.models.small import load_both
 
-    found = load_plan(file)
+    found, small = load_both(file)
+    own, beside = parts(file)
     metadata, tier = file.metadata, env.read().tier
     made = cache(lambda threads: CpuBackend(threads, tier))
-    draft = drafting(found.draft)
-    settings, problem = _settings(config, found, draft, made)
+    drafts = offered(found, small)
+    settings, problem = _settings(config, found, drafts, made)
     tokenizer, has_template = _text(file)
     # By now this process has imported and built what a run does. The most it took counts: a run builds its tokenizer
     # while its weights are packed, and may have packed them before.
@@ -94,15 +97,15 @@ def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | N
     if memory_bytes is None:
         memory_bytes = max(available_memory() - SPARE_BYTES, 0) + runtime_bytes
     else:
-        settings, problem = _settings(config, found, draft, made, memory_bytes - runtime_bytes)
+        settings, problem = _settings(config, found, drafts, made, memory_bytes - runtime_bytes)
     backend = made(settings.threads)
-    head = draft if settings.drafter.endswith("mtp") else None
-    room = Room(settings, lambda limits: backend.memory(found.plan, limits, head))
+    draft = drafts.get(settings.speculator)
+    room = Room(settings, lambda limits: backend.memory(found.plan, limits, draft))
     most, types = found.config.n_ctx_train, Counter[str]()
-    for info in file.tensors.values():
+    for info in own.tensors.values():
         types[info.type.name] += info.n_bytes
     arch, memory = found.definition.arch, settings.memory
-    parts = {
+    held = {
         "weights_bytes": memory.weights_bytes,
         "kv_bytes": memory.kv_bytes,
         "state_bytes": memory.state_bytes,
@@ -114,17 +117,24 @@ def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | N
         name=metadata.str("general.name", path.name),
         architecture=arch,
         mtp_layers=metadata.int(f"{arch}.nextn_predict_layers", 0),
-        parameters=sum(prod(info.shape) for info in file.tensors.values()),
+        parameters=_parameters(own),
         types=dict(types.most_common()),
         tokenizer=None
         if tokenizer is None
         else {"model": tokenizer.name, "pre": tokenizer.pre, "vocab_size": tokenizer.vocab_size},
         has_template=has_template,
         unused=found.unused,
-        converted=backend.converted(found.plan) | (backend.converted(head) if head else {}),
+        converted=backend.converted(found.plan) | (backend.converted(draft) if draft else {}),
         settings=settings,
-        memory=parts | {"total_bytes": sum(parts.values())},
+        memory=held | {"total_bytes": sum(held.values())},
         mtp={} if memory.draft is None else asdict(memory.draft),
+        draft_model=None
+        if beside is None
+        else {
+            "name": beside.metadata.str("general.name", beside.path.name),
+            "architecture": beside.metadata.str("general.architecture"),
+            "parameters": _parameters(beside),
+        },
         contexts={n: {kind: room.bytes_of(n, kind) + runtime_bytes for kind in KV_TYPES} for n in contexts(most)},
         longest={kind: room.longest(most, kind, memory_bytes - runtime_bytes) for kind in KV_TYPES},
         available_bytes=memory_bytes,
@@ -132,10 +142,14 @@ def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | N
     )
 
 
+def _parameters(file: GGUFFile) -> int:
+    return sum(prod(info.shape) for info in file.tensors.values())
+
+
 def _settings(
     config: RunConfig,
     found: Model,
-    draft: Plan | None,
+    drafts: Mapping[str, Plan],
     backend: Callable[[int], Backend],
     available_bytes: int | None = None,
 ) -> tuple[Settings, str]:
@@ -149,7 +163,7 @@ def _settings(
             found.plan,
             found.config.n_ctx_train,
             backend,
-            draft=draft,
+            drafts=drafts,
             environment_threads=env.read().threads,
             available_bytes=available_bytes,
         )

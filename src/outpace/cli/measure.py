@@ -16,8 +16,8 @@ from outpace.backends.backend import Executable, Limits
 from outpace.backends.cpu import CpuBackend
 from outpace.backends.cpu.weights import packed_bytes
 from outpace.cli.machine import threads_of
+from outpace.engine.drafters import drafting
 from outpace.engine.memory import pages_for
-from outpace.engine.resolve import drafting
 from outpace.gguf.join import open_with_head
 from outpace.graph.cost import state_spec
 from outpace.graph.plan import Plan
@@ -75,7 +75,7 @@ class Subject:
         self._is_recurrent = bool(state_spec(found.plan).recurrent)
         staged = max(max_draft, max_wanted - 1) if self._is_recurrent else 0
         limits = Limits(max_rows, max_wanted, pages_for(positions), kv_type, n_slots=2, max_draft=staged)
-        draft = drafting(found.draft) if max_draft else None
+        draft = drafting(found.draft) if max_draft and found.draft else None
         self.executable: Executable = backend.compile(found.plan, self._file, limits, draft)
         self._at = self._kept = 0
         self._pages = np.arange(limits.n_pages, dtype=np.int32)

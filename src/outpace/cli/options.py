@@ -91,9 +91,9 @@ DraftModel: TypeAlias = Annotated[
         "-md",
         "--draft-model",
         "--model-draft",
-        metavar="HEAD",
+        metavar="FILE",
         rich_help_panel=DRAFTING,
-        help="A file with the model's MTP layers alone, where MODEL is without them; named as MODEL is.",
+        help="A smaller model with the same tokens, or the heads of MODEL where it is without them; named as MODEL is.",
     ),
 ]
 SpecMost: TypeAlias = Annotated[

@@ -19,11 +19,13 @@ PARTS = {
     "weights_bytes": "weights, as packed",
     "kv_bytes": "KV cache",
     "state_bytes": "recurrent state",
-    "mtp_bytes": "MTP",
+    "mtp_bytes": "what drafts",
     "workspace_bytes": "workspace",
     "runtime_bytes": "interpreter, libraries, tokenizer",
     "total_bytes": "total",
 }
+# What drafts, by the speculator's name.
+DRAFTING = {"mtp": "MTP", "medusa": "Medusa heads", "draft": "draft model"}
 MTP_PARTS = {
     "weights_bytes": "its layers",
     "head_bytes": "its rows of the vocabulary",
@@ -37,7 +39,8 @@ class Report:
     """What there is to say about a file; `as_json` is the last line of `--json`.
 
     Attributes:
-        mtp: Bytes of the parts of `memory["mtp_bytes"]`; empty where no head drafts.
+        mtp: Bytes of the parts of `memory["mtp_bytes"]`, of whatever drafts; empty where no head and no model does.
+        draft_model: Name, architecture and parameters of the draft model, None where none was given.
         contexts: Bytes in all by context and KV type.
         longest: The longest context by KV type in `available_bytes`.
     """
@@ -54,6 +57,7 @@ class Report:
     settings: Settings
     memory: dict[str, int]
     mtp: dict[str, int]
+    draft_model: dict[str, Any] | None
     contexts: dict[int, dict[str, int]]
     longest: dict[str, int]
     available_bytes: int
@@ -77,6 +81,7 @@ class Report:
             "fits": not self.problem,
             "memory": self.memory,
             "mtp": self.mtp,
+            "draft_model": self.draft_model,
             "contexts": {str(context): found for context, found in self.contexts.items()},
             "longest": self.longest,
             "available_bytes": self.available_bytes,
@@ -113,6 +118,8 @@ def _facts(report: Report) -> dict[str, str]:
         "MTP layers": str(report.mtp_layers or "none"),
         "drafting": f"{settings.drafter}: {settings.reasons['drafter']}",
     }
+    if small := report.draft_model:
+        facts["draft model"] = f"{small['name']}: {small['architecture']}, {small['parameters'] / 1e6:.1f} M parameters"
     if "n_slots" in settings.reasons:
         facts["states"] = f"{settings.limits.n_slots}: {settings.reasons['n_slots']}"
     if report.unused:
@@ -131,6 +138,8 @@ def _memory(report: Report) -> Table:
         room += f"; {settings.reasons['n_pages']}"
     table = _table(room, "memory", "MB")
     for key, what in PARTS.items():
+        if key == "mtp_bytes":
+            what = DRAFTING.get(settings.speculator, "MTP")
         table.add_row(what, _mb(report.memory[key]), style="bold" if key == "total_bytes" else "")
         if key == "mtp_bytes":
             for part, of_it in MTP_PARTS.items():

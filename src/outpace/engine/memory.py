@@ -157,6 +157,17 @@ class Memory:
             i -= 1
         return -(-i * PAGE // CHUNK) * CHUNK
 
+    def head_to(self, sequence: Sequence) -> int:
+        """Return the position up to which, from the front on, a sequence's full pages hold the head's rows too."""
+        for i in range(sequence.n_full):
+            if not self._has_head[sequence.pages[i]]:
+                return i * PAGE
+        return sequence.n_full * PAGE
+
+    def is_headed(self, sequence: Sequence) -> bool:
+        """Return whether the last of a sequence's full pages holds the head's rows; so where it has none."""
+        return not sequence.n_full or bool(self._has_head[sequence.pages[sequence.n_full - 1]])
+
     def _fill(self, sequence: Sequence) -> None:
         i = sequence.n_full
         page = int(sequence.pages[i])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from outpace.engine.memory import Memory
@@ -40,7 +42,7 @@ class Proposer:
         """
         self._speculator.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
-        if policy.has_dropped_head and not self._has_said_so:
+        if not self._has_said_so and policy.has_dropped_head:
             self._has_said_so, self._speculator.news = True, self._speculator.dropped
         if self._speculator.news and decoding:
             # To whoever is served now.
@@ -50,6 +52,8 @@ class Proposer:
         if not any(is_ready):
             return False
         depths = policy.ahead([feeds[i][2] for i in decoding], is_ready, n_rows, room)
+        if not any(depths):
+            return False
         asks: list[tuple[int, Ask[Any]]] = []
         for i, depth in zip(decoding, depths, strict=True):
             sequence = feeds[i][0]
@@ -60,6 +64,8 @@ class Proposer:
             drafts = self._speculator.draft([ask for _, ask in asks], policy.goes_on, policy.drafted)
             for (i, _), draft in zip(asks, drafts, strict=True):
                 feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
+                if not self._memory.is_headed(feeds[i][0]):
+                    self._mark(feeds[i][0])
         return bool(asks)
 
     def show(self, feed: Feed, result: StepResult, at: int, n: int) -> int:
@@ -112,12 +118,8 @@ class Proposer:
 
         Its feed must be the one that was shown last.
         """
-        state, border = sequence.head, sequence.n_full * PAGE
-        sequence.n_kept = border
-        if state is not None and self._speculator.has_pages and state.first <= border <= state.n_seen:
-            end = self._speculator.catch_up(state, sequence.tokens, sequence.pages, border)
-            ends = {at: hidden for at, hidden in self._ends.items() if at >= state.first}
-            self._memory.headed(sequence, state.first, end, ends)
+        sequence.n_kept = sequence.n_full * PAGE
+        self._mark(sequence, self._ends)
 
     def resume(self, sequence: Sequence, hidden: Hidden | None) -> None:
         """Let the speculator go on where a sequence was given pages that another has filled.
@@ -126,8 +128,21 @@ class Proposer:
             sequence: Whose.
             hidden: The trunk's hidden state of the position before [D], where the speculator was shown it.
         """
-        if sequence.head is not None:
+        if sequence.head is None:
+            return
+        if self._speculator.reads_hidden:
             sequence.head.resume(self._memory.head_from(sequence), sequence.n_cached, hidden)
+        else:
+            # What it has not read yet it can read now.
+            sequence.head.resume(0, self._memory.head_to(sequence), None)
+
+    def _mark(self, sequence: Sequence, ends: Mapping[int, Hidden] = MappingProxyType({})) -> None:
+        """Note in a sequence's full pages how far the speculator's rows go, where they may have gone further."""
+        state, border = sequence.head, sequence.n_full * PAGE
+        if state is not None and self._speculator.has_pages and state.first <= border <= state.n_seen:
+            end = self._speculator.catch_up(state, sequence.tokens, sequence.pages, border)
+            own = {at: hidden for at, hidden in ends.items() if at >= state.first}
+            self._memory.headed(sequence, state.first, end, own)
 
     def _catch_up(self, sequence: Sequence, n_known: int, end: int) -> None:
         """Let the speculator take in the rows of a prompt."""

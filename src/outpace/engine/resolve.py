@@ -10,13 +10,12 @@ from types import MappingProxyType
 
 from outpace.backends.backend import Backend, Limits, MemoryPlan
 from outpace.config import KV_TYPES, RunConfig
+from outpace.engine.drafters import chosen, speculator_of
 from outpace.engine.memory import pages_for
 from outpace.errors import ConfigError, ResourceError, readable_bytes
 from outpace.graph.cost import state_spec
-from outpace.graph.passes import projection, trim_head
 from outpace.graph.plan import Plan
 from outpace.graph.step import PAGE
-from outpace.speculate.vocabulary import size
 
 # Rows of a step: prompts are read in chunks of this size.
 MAX_ROWS = 512
@@ -35,18 +34,6 @@ SNAPSHOTS_EACH, SNAPSHOTS_MORE = 2, 2
 SPARE_BYTES = 256 << 20
 
 
-def drafting(plan: Plan | None) -> Plan | None:
-    """Return a file's draft program as it is run: with a vocabulary projection of the most useful rows in 4 bits.
-
-    The projection is most of what a guess costs. A guess that it cannot make costs acceptance, never text.
-    """
-    if plan is None:
-        return None
-    n_vocab = projection(plan).shape[0]
-    n = size(n_vocab)
-    return plan if n == n_vocab else trim_head(plan, n)
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a run needs to know, settled.
@@ -55,7 +42,7 @@ class Settings:
         context: Most tokens of a sequence.
         parallel: Most sequences at a time.
         threads: Threads that compute.
-        drafter: Who drafts: `none`, `suffix`, `mtp` or `suffix+mtp`.
+        drafter: Who drafts: one of `config.SPEC_TYPES`, but not `auto`.
         limits: Sizes of the executable.
         memory: Bytes the run will hold.
         reasons: Why each setting is what it is, by name.
@@ -69,6 +56,11 @@ class Settings:
     memory: MemoryPlan
     reasons: Mapping[str, str]
 
+    @property
+    def speculator(self) -> str:
+        """Name of the speculator that drafts; "" for none."""
+        return speculator_of(self.drafter)
+
 
 def resolve(
     config: RunConfig,
@@ -76,7 +68,7 @@ def resolve(
     n_ctx_train: int,
     backend: Callable[[int], Backend],
     *,
-    draft: Plan | None = None,
+    drafts: Mapping[str, Plan] = MappingProxyType({}),
     environment_threads: int | None = None,
     available_bytes: int | None = None,
 ) -> Settings:
@@ -87,19 +79,19 @@ def resolve(
         plan: The trunk.
         n_ctx_train: Longest context the model was trained for.
         backend: Makes the backend for a number of threads.
-        draft: The draft program as it is run (`drafting`), where the file has one.
+        drafts: The draft programs there are (`drafters.offered`).
         environment_threads: What the environment asks for.
         available_bytes: Memory that may be used; None to ask the machine.
 
     Raises:
-        ConfigError: The context asked for is longer than the model was trained for, or a head is asked for and the
-            file has none.
+        ConfigError: The context asked for is longer than the model was trained for, or a speculator is asked
+            for that is not there.
         ResourceError: What was asked for does not fit; says the largest context that does.
     """
     reasons: dict[str, str] = {}
     threads = settle_threads(config.threads, environment_threads, reasons)
-    drafter = _drafter(config, draft is not None, reasons)
-    head = draft if drafter.endswith("mtp") else None
+    drafter = chosen(config, drafts, reasons)
+    draft = drafts.get(speculator_of(drafter))
     if config.context is not None and config.context > n_ctx_train:
         raise ConfigError("context", config.context, f"at most {n_ctx_train}, what the model was trained for")
     wanted = config.parallel * (1 + (config.spec_draft_n_max if drafter != "none" else 0))
@@ -118,7 +110,7 @@ def resolve(
 
     def memory(context: int, n_sequences: int) -> tuple[Limits, MemoryPlan]:
         made_for = sized_for(limits, context, n_sequences)
-        return made_for, made.memory(plan, made_for, head)
+        return made_for, made.memory(plan, made_for, draft)
 
     context = config.context or min(n_ctx_train, DEFAULT_CONTEXT)
     reasons["context"] = _context_reason(config.context, n_ctx_train)
@@ -141,7 +133,7 @@ def resolve(
             )
             for smaller in KV_TYPES[KV_TYPES.index(config.kv_type) + 1 :] if fitting else ():
                 other = replace(sized, kv_type=smaller)
-                if made.memory(plan, other, head).total_bytes <= available:
+                if made.memory(plan, other, draft).total_bytes <= available:
                     fits += f", and so does this one with kv_type {smaller}"
                     break
             raise ResourceError(f"a context of {context}", needed.total_bytes, available, fits)
@@ -150,7 +142,7 @@ def resolve(
         reasons["context"] = f"memory is short: the model was trained for {n_ctx_train}"
         reasons["n_pages"] = f"{context} tokens"
     if state_spec(plan).recurrent:
-        sized, needed = _with_snapshots(sized, lambda limits: made.memory(plan, limits, head), available, reasons)
+        sized, needed = _with_snapshots(sized, lambda limits: made.memory(plan, limits, draft), available, reasons)
     return Settings(context, config.parallel, threads, drafter, sized, needed, MappingProxyType(reasons))
 
 
@@ -225,21 +217,6 @@ def _context_reason(asked: int | None, n_ctx_train: int) -> str:
     if n_ctx_train <= DEFAULT_CONTEXT:
         return "what the model was trained for"
     return f"the default; the model was trained for {n_ctx_train}"
-
-
-def _drafter(config: RunConfig, has_head: bool, reasons: dict[str, str]) -> str:
-    reasons["drafter"] = "as asked for"
-    if config.spec_type == "none" or config.spec_draft_n_max == 0:
-        return "none"
-    if config.spec_type.endswith("mtp") and not has_head:
-        raise ConfigError("spec_type", config.spec_type, "another, for the file has no multi-token-prediction layer")
-    if config.spec_type != "auto":
-        return config.spec_type
-    if has_head:
-        reasons["drafter"] = "the file has a multi-token-prediction layer; copies are taken where they promise more"
-        return "suffix+mtp"
-    reasons["drafter"] = "costs nothing where the text does not repeat"
-    return "suffix"
 
 
 def _longest(fits: Callable[[int], bool], most: int) -> int:

@@ -80,7 +80,9 @@ def _check_head(head: GGUFFile) -> tuple[str, int, Sequence[str]]:
         _fail(head, f"{arch}.nextn_predict_layers", f"is {n_mtp} with a block_count of {n_all}")
     n_layers = n_all - n_mtp
     if has_trunk(head, n_layers):
-        raise UnsupportedError("drafting with the whole model", str(head.path), (f"a head alone, as {_HOW} writes it",))
+        raise UnsupportedError(
+            "a whole model in place of a head", str(head.path), (f"a head alone, as {_HOW} writes it",)
+        )
     kinds = kinds_of(metadata)
     if n_mtp != 1 and (n_mtp or not kinds):
         raise UnsupportedError(

@@ -9,7 +9,7 @@ from tests.support.recorder import Recorder
 
 from outpace.backends.reference import ReferenceBackend
 from outpace.convert.conversion import convert
-from outpace.errors import ConfigError, FetchError, UnsupportedError
+from outpace.errors import ConfigError, FetchError
 from outpace.gguf.types import GGMLType
 from outpace.llm import LLM
 
@@ -67,8 +67,6 @@ def test_a_head_given_drafts_by_itself(files):
 
 
 def test_heads_that_are_none(files):
-    with pytest.raises(UnsupportedError, match="drafting with the whole model"):
-        load(files["none"], draft_model=files["keep"])
     with pytest.raises(ConfigError, match=r"draft_model is .*has MTP layers of its own"):
         load(files["keep"], draft_model=files["only"])
     with pytest.raises(FetchError, match="no-such-head"):

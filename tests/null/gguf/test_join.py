@@ -178,7 +178,7 @@ WRONG = {
         {},
         {"blk.0.ffn_up.weight": table(2)},
         UnsupportedError,
-        "drafting with the whole model 'HEAD' is not supported (supported: a head alone, as `outpace convert MODEL "
+        "a whole model in place of a head 'HEAD' is not supported (supported: a head alone, as `outpace convert MODEL "
         "HEAD --mtp only` writes it)",
     ),
     "no layers": (
@@ -191,7 +191,7 @@ WRONG = {
         {"qwen35.nextn_predict_layers": None},
         {},
         UnsupportedError,
-        "drafting with the whole model 'HEAD' is not supported",
+        "a whole model in place of a head 'HEAD' is not supported",
     ),
 }
 
@@ -220,7 +220,7 @@ def test_a_head_is_made_of_what_holds_more(files, tmp_path, of):
 
 def test_whole_models_are_no_heads(files):
     for whole in (files["whole"], files["trunk"]):
-        with pytest.raises(UnsupportedError, match="drafting with the whole model"):
+        with pytest.raises(UnsupportedError, match="a whole model in place of a head"):
             open_with_head(files["trunk"], whole)
 
 
