@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from outpace.cli import options as o
+from outpace.cli.written import line, numbers
 
 Type = Annotated[
     str,
@@ -53,14 +53,13 @@ def convert(
 
     The file appears when it is complete. A few pieces of tensors are in memory at a time, whatever the model's size.
     """
-    from outpace import env, hub
+    from outpace import hub
+    from outpace.cli.machine import threads_of
     from outpace.cli.progress import Meter, note
     from outpace.convert.conversion import convert as convert_model
-    from outpace.errors import ConfigError, readable_bytes
+    from outpace.errors import readable_bytes
 
-    if threads is not None and threads < 1:
-        raise ConfigError("threads", threads, "a whole number from 1")
-
+    n_threads, _ = threads_of(threads)
     with Meter() as meter:
         found = Path(source) if Path(source).is_dir() else hub.resolve(source, progress=meter)
     with Meter() as meter:
@@ -71,20 +70,12 @@ def convert(
             mtp=mtp,
             pre=pre,
             is_forced=force,
-            n_threads=threads or env.read().threads or _cpus(),
+            n_threads=n_threads,
             progress=meter,
         )
-    for line in written.notes:
-        note(line)
+    for each in written.notes:
+        note(each)
     kinds = ", ".join(f"{name} {readable_bytes(n)}" for name, n in written.types.items())
-    layers = f", {written.n_mtp} MTP layer{'s' * (written.n_mtp > 1)}" if written.n_mtp else ""
-    typer.echo(f"{written.path}: {readable_bytes(written.n_bytes)}, {written.n_tensors} tensors{layers} ({kinds})")
+    typer.echo(f"{line(written)} ({kinds})")
     if as_json:
-        answer = {"path": str(written.path), "bytes": written.n_bytes, "tensors": written.n_tensors}
-        answer |= {"types": written.types, "mtp_layers": written.n_mtp, "notes": list(written.notes)}
-        typer.echo(json.dumps(answer))
-
-
-def _cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        typer.echo(json.dumps(numbers(written) | {"types": written.types, "notes": list(written.notes)}))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from outpace.cli import options as o
 from outpace.cli.graft_measure import measure
 from outpace.cli.graft_train import train, tune
-
-if TYPE_CHECKING:
-    from outpace.convert.write import Written
+from outpace.cli.written import line, numbers
 
 app = typer.Typer(help="Give a model a head that drafts, or take it off.", no_args_is_help=True)
 app.command()(measure)
@@ -53,25 +51,22 @@ def attach(
 
     Every tensor of the model keeps its bytes. The file appears when it is complete.
     """
-    from outpace import env, hub
+    from outpace import hub
+    from outpace.cli.machine import threads_of
     from outpace.cli.progress import Meter, note
-    from outpace.engine.resolve import settle_threads
-    from outpace.errors import ConfigError
     from outpace.graft.attach import attach as put_on
 
-    if threads is not None and threads < 1:
-        raise ConfigError("threads", threads, "a whole number from 1")
+    n_threads, _ = threads_of(threads)
     with Meter() as meter:
         found = hub.resolve(model, progress=meter, is_bare=True)
         head = Path(donor) if Path(donor).is_dir() else hub.resolve(donor, progress=meter)
-    n_threads = settle_threads(threads, env.read().threads, {})
     with Meter() as meter:
         written = put_on(found, head, out, type=type, is_forced=force, n_threads=n_threads, progress=meter)
-    for line in written.notes:
-        note(line)
-    typer.echo(_line(written))
+    for each in written.notes:
+        note(each)
+    typer.echo(line(written))
     if as_json:
-        typer.echo(json.dumps(_numbers(written) | {"types": written.types, "notes": list(written.notes)}))
+        typer.echo(json.dumps(numbers(written) | {"types": written.types, "notes": list(written.notes)}))
 
 
 @app.command()
@@ -101,23 +96,7 @@ def detach(
         parts = take_off(found, out, head, is_forced=force, progress=meter)
     for written in (parts.trunk, parts.head):
         if written is not None:
-            typer.echo(_line(written))
+            typer.echo(line(written))
     if as_json:
-        answer = _numbers(parts.trunk) | {"head": None if parts.head is None else _numbers(parts.head)}
+        answer = numbers(parts.trunk) | {"head": None if parts.head is None else numbers(parts.head)}
         typer.echo(json.dumps(answer))
-
-
-def _line(written: Written) -> str:
-    from outpace.errors import readable_bytes
-
-    layers = f", {written.n_mtp} MTP layer{'s' * (written.n_mtp > 1)}" if written.n_mtp else ""
-    return f"{written.path}: {readable_bytes(written.n_bytes)}, {written.n_tensors} tensors{layers}"
-
-
-def _numbers(written: Written) -> dict[str, Any]:
-    return {
-        "path": str(written.path),
-        "bytes": written.n_bytes,
-        "tensors": written.n_tensors,
-        "mtp_layers": written.n_mtp,
-    }

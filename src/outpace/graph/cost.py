@@ -66,10 +66,6 @@ class StateSpec:
     kv: tuple[KVSpec, ...]
     recurrent: tuple[RecurrentSpec, ...] = ()
 
-    def kv_bytes_per_token(self, kv_type: str) -> int:
-        """Return bytes of KV cache for one position over all layers."""
-        return sum(spec.bytes_per_token(kv_type) for spec in self.kv)
-
     def slot_bytes(self, max_draft: int) -> int:
         """Return bytes of one sequence's recurrent state with room for so many staged rows, over all layers."""
         return sum(spec.state_bytes + max_draft * spec.staged_bytes for spec in self.recurrent)

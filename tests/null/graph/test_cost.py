@@ -61,8 +61,7 @@ def test_state_by_hand():
     spec = state_spec(TRACED)
     assert spec.kv == tuple(KVSpec(layer, 3, 64) for layer in range(30))
     # 2 * 3 * 64 values a layer; q8_0 adds two bytes for each 32.
-    assert spec.kv_bytes_per_token("f16") == 30 * 384 * 2
-    assert spec.kv_bytes_per_token("q8_0") == 30 * (384 + 12 * 2)
+    assert [spec.kv[0].bytes_per_token(kind) for kind in ("f16", "q8_0")] == [384 * 2, 384 + 12 * 2]
     assert spec == state_spec(optimise(TRACED))
 
 
