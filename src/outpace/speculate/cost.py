@@ -15,8 +15,9 @@ BETWEEN = [
     for width in range(low + 1, high + 1)
 ]
 
-# A plain step moves the factor by this share of what it tells, by more as the first after steps with drafts. One
-# with drafts moves its ratio by half of it at first and, as it is seen more often, by less, down to the last number.
+# A plain step moves the factor by this share of what it tells, by more as the first after steps with drafts, and while
+# few were seen: the machine may have been busy when the file was loaded. One with drafts moves its ratio by half of it
+# at first and, as it is seen more often, by less, down to the last number.
 FACTOR_RATE, RARE_RATE, RATIO_RATE = 0.2, 0.35, 0.05
 
 # A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
@@ -52,6 +53,7 @@ class StepCosts:
                     self._ratios[i] = self._ratios[i - 1] + UNKNOWN_SLOPE * (width - WIDTHS[i - 1])
         self._n_seen = [1] * len(WIDTHS)
         self._is_rare = False
+        self._n_plain = 0
         self._table: list[float] = []
         self._smooth()
 
@@ -67,29 +69,40 @@ class StepCosts:
         last = len(table) - 1
         return table[last] + (table[last] - table[last // 2]) / (last - last // 2) * (width - last)
 
-    def observe(self, width: int, seconds: float, *, is_plain: bool) -> None:
-        """Learn from a step that ran; `is_plain` if nothing in it was drafted."""
+    def observe(self, width: int, seconds: float, *, is_plain: bool) -> float:
+        """Learn from a step that ran; `is_plain` if nothing in it was drafted.
+
+        Returns:
+            How many times longer it took than was expected.
+        """
         if width > WIDTHS[-1]:
-            return
+            return 1.0
         expected = self._factor * self._table[width]
         if expected <= 0:
             self._factor = seconds / self._table[width]
-            return
-        surprise = seconds / expected
+            return 1.0
+        surprise = told = seconds / expected
+        if seconds * MOST_SURPRISE < self._factor:
+            # No step takes so much less than a narrower one: the machine was busy when plain steps were timed.
+            self._factor *= surprise
+            return told
         if surprise > MOST_SURPRISE:
             surprise = MOST_SURPRISE
         elif surprise < 1 / MOST_SURPRISE:
             surprise = 1 / MOST_SURPRISE
         if is_plain:
-            self._factor *= 1.0 + (RARE_RATE if self._is_rare else FACTOR_RATE) * (surprise - 1.0)
+            self._n_plain += 1
+            rate = RARE_RATE if self._is_rare else FACTOR_RATE
+            self._factor *= 1.0 + max(rate, 1.0 / (1.0 + self._n_plain)) * (surprise - 1.0)
             self._is_rare = False
-            return
+            return told
         self._is_rare = True
         i, j, _ = BETWEEN[width - 1]
         self._move(j, surprise)
         if 0 < i < j:
             self._move(i, surprise)
         self._smooth()
+        return told
 
     def _move(self, i: int, surprise: float) -> None:
         """Move a measured width's ratio by its share of a surprise."""

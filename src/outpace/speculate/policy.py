@@ -24,6 +24,10 @@ FIRST_WITHOUT_PLAIN, MOST_WITHOUT_PLAIN = 8, 64
 # Of plain steps in a row, one in so many is learned from: they are alike, and a step leaves Python's memory cold.
 PLAIN_TAKEN = 4
 
+# Where such a plain step took so many times what was expected (or the inverse), little was known, and the next is plain
+# too; at most so many more in a row.
+UNBELIEVED, MOST_AGAIN = 1.25, 3
+
 # A head that does not pay is not judged anew for so many rounds: without a guess of its own little changes.
 REFUSED_FOR = 16
 
@@ -157,7 +161,7 @@ class AutoDepth:
         self._refused: tuple[int, int, Sequence[bool]] | None = None
         self._n_refused = 0
         self._purse = 0.0
-        self._n_without_plain = self._n_plain = 0
+        self._n_without_plain = self._n_plain = self._n_again = 0
         self._most_without_plain = FIRST_WITHOUT_PLAIN
 
     def choose(self, drafts: Sequence[Draft], n_rows: int, room: int) -> list[int]:
@@ -333,21 +337,29 @@ class AutoDepth:
             self._has_measured = False
             return
         n = 1
+        # The first plain one after drafts is what the next drafts are compared with.
+        is_first = not n_drafted and self._n_without_plain > 0
         if n_drafted:
             self._n_without_plain += 1
-        elif self._n_without_plain:
-            # The first after drafts: what the next drafts are compared with.
-            if self._must_be_plain:
-                self._most_without_plain = min(2 * self._most_without_plain, MOST_WITHOUT_PLAIN)
-            self._n_without_plain = self._n_plain = 0
-        else:
+        elif not is_first:
             self._n_plain += 1
             if self._n_plain % PLAIN_TAKEN:
                 return
             n = PLAIN_TAKEN
-        self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
+        surprise = self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
+        if is_first:
+            self._end_drafts(surprise)
         if self._purse < MOST_IN_PURSE:
             self._purse += n * PROBE_SHARE * self.costs.ratio(n_rows)
+
+    def _end_drafts(self, surprise: float) -> None:
+        """Count drafts from 0 again after a plain step, unless that took so long or short that one is not enough."""
+        if self._must_be_plain:
+            if self._n_again < MOST_AGAIN and not 1 / UNBELIEVED < surprise < UNBELIEVED:
+                self._n_again += 1
+                return
+            self._most_without_plain = min(2 * self._most_without_plain, MOST_WITHOUT_PLAIN)
+        self._n_without_plain = self._n_plain = self._n_again = 0
 
 
 def _worth(candidate: tuple[float, int]) -> float:

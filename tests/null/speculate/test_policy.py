@@ -172,3 +172,33 @@ def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
     policy = AutoDepth(StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 9.0}), 4)
     assert policy.ahead([Draft()], [True], 15, 100) == [0]
     assert policy.ahead([Draft()], [True], 1, 100) == [4]
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.4, 0.8])
+def test_costs_measured_while_the_machine_was_busy_do_not_last(chance):
+    """Three times too slow at every width; head and verification are then believed to cost next to nothing."""
+    slope, step, tokens, time = 0.15, 0.15, 0.0, 0.0
+    for seed in range(8):
+        random_ = random.Random(seed)
+        policy = AutoDepth(StepCosts({width: 3 * (1 + slope * (width - 1)) for width in (1, 2, 4, 8, 16)}), 8)
+        for i in range(100):
+            guesses = []
+            if policy.ahead([Draft()], [True], 1, 100)[0]:
+                while True:
+                    guesses.append(chance)
+                    policy.drafted(1, step * random_.uniform(0.9, 1.1))
+                    if len(guesses) == 8 or not policy.goes_on([guesses]):
+                        break
+            draft = Draft([0] * len(guesses), guesses, "mtp")
+            (n,) = policy.choose([draft], 1, 100) if guesses else (0,)
+            kept = next((j for j in range(n) if random_.random() >= chance), n)
+            if n:
+                policy.observe(Draft(draft.tokens[:n], draft.confidence[:n], "mtp"), n, kept)
+            elif guesses:
+                policy.observe(Draft([0], [chance], "mtp"), 1, int(random_.random() < chance))
+            policy.timed(1 + n, n, (1 + slope * n) * random_.uniform(0.9, 1.1))
+            if i >= 25:
+                tokens += sum(chance**j for j in range(n + 1))
+                time += 1 + slope * n + step * len(guesses)
+    best = max(sum(chance**j for j in range(n + 1)) / (1 + (slope + step) * n) for n in range(9))
+    assert tokens / time > 0.96 * best
