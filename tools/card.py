@@ -46,7 +46,7 @@ def page(entry: Entry, head: Head, made: str) -> str:
     record: dict[str, Any] = json.loads(record_path(head.path).read_text())
     settings, measured = record["settings"], record["measured"] or record["after"]
     command = " ".join([f"outpace graft train {entry.name} -o model.gguf --head-only head.gguf", *options(settings)])
-    parts = [f"# The head of {entry.name}\n\n{made}", _what(entry, head, record), _data(settings)]
+    parts = [f"# The head of {entry.name}\n\n{made.rstrip()}\n", _what(entry, head, record), _data(settings)]
     parts += [f"## Making it again\n\n```sh\nmake head\n```\n\nruns\n\n```sh\n{command}\n```\n"]
     parts += ["## How often it is right\n\n" + _acceptance(record["before"], measured)]
     if record["measured"]:

@@ -71,7 +71,7 @@ def test_a_head_is_described_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found == entry.head
     n_parameters = sum(int(each.n_elements) for each in GGUFReader(head).tensors)
     assert about == {"parameters": n_parameters, "types": ["F32"]}
-    with pytest.raises(UnsupportedError, match="drafting with the whole model"):
+    with pytest.raises(UnsupportedError, match="supported: a head alone"):
         demo_head.described(trunk, trunk, "x")
     monkeypatch.setattr(demo_head, "MOST_BYTES", head.stat().st_size - 1)
     with pytest.raises(SystemExit, match="bytes; at most"):

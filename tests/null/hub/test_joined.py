@@ -153,7 +153,7 @@ def test_a_head_that_is_not_the_one_is_refused(
     only(monkeypatch, with_head(entry, file=str(tmp_path / "none.gguf")))
     refused(cache, FetchError, f"tiny: its head should have come with outpace, and is not at {tmp_path}/none.gguf")
     only(monkeypatch, with_head(entry, file=str(files[0]), sha256=entry.sha256, bytes=entry.bytes))
-    refused(cache, UnsupportedError, f"drafting with the whole model '{files[0]}' is not supported")
+    refused(cache, UnsupportedError, f"'{files[0]}' is not supported .supported: a head alone")
 
 
 def test_what_is_not_what_it_should_become_is_not_kept(
