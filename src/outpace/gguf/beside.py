@@ -62,8 +62,8 @@ def compare(model: GGUFFile, small: GGUFFile) -> str | None:
         ModelFileError: They differ; names the first that does.
     """
     ours, theirs = (Tokens.of(each.path, each.metadata).without_padding() for each in (model, small))
-    # What is merged first decides how text becomes tokens, and that is done by the model's own tokenizer alone.
-    return check(ours, replace(theirs, merges=None), "draft model")
+    # Merges, scores and cuts decide how text becomes tokens, and that is done by the model's own tokenizer alone.
+    return check(ours, replace(theirs, merges=None, scores=None, pre=None), "draft model")
 
 
 def parts(file: GGUFFile) -> tuple[GGUFFile, GGUFFile | None]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from outpace.errors import ModelFileError
 from outpace.gguf.writer import Typed
 
-_MODEL, _TOKENS, _MERGES, _TYPES = (f"tokenizer.ggml.{name}" for name in ("model", "tokens", "merges", "token_type"))
+_MODEL, _TOKENS, _MERGES, _TYPES, _SCORES, _PRE = (
+    f"tokenizer.ggml.{name}" for name in ("model", "tokens", "merges", "token_type", "scores", "pre")
+)
 
-# The kind of a token that no text has: it fills up a vocabulary to a round size.
-_UNUSED = 5
+# The kind of a token that text is cut into, and of one that no text has: it fills up a vocabulary to a round size.
+_NORMAL, _UNUSED = 1, 5
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Tokens:
         merges: What is merged, best first; None where that goes by scores.
         n: How many tokens there are, None where nothing says so.
         types: Their kinds by number, None where nothing says so.
+        scores: How much each is preferred where text is cut by that; None where it is not.
+        pre: The name of the way text is cut before it is merged, None where nothing says so.
     """
 
     path: Path
@@ -35,13 +41,16 @@ class Tokens:
     merges: Sequence[str] | None
     n: int | None
     types: Sequence[int] | None = None
+    scores: Sequence[float] | None = None
+    pre: str | None = None
 
     @classmethod
     def of(cls, path: Path, keys: Mapping[str, Any]) -> Tokens:
         """Take them from a file's keys, or from those that a folder would be converted to."""
         arch, tokens = _value(keys, "general.architecture"), _value(keys, _TOKENS)
         n = len(tokens) if tokens is not None else _value(keys, f"{arch}.vocab_size")
-        return cls(path, _value(keys, _MODEL), tokens, _value(keys, _MERGES), n, _value(keys, _TYPES))
+        model, merges, types, scores, pre = (_value(keys, key) for key in (_MODEL, _MERGES, _TYPES, _SCORES, _PRE))
+        return cls(path, model, tokens, merges, n, types, scores, pre)
 
     def without_padding(self) -> Tokens:
         """Return them without the unused ones at their end."""
@@ -50,11 +59,15 @@ class Tokens:
         n = len(self.tokens)
         while n and self.types[n - 1] == _UNUSED:
             n -= 1
-        return Tokens(self.path, self.model, self.tokens[:n], self.merges, n, self.types[:n])
+        scores = None if self.scores is None else self.scores[:n]
+        return replace(self, tokens=self.tokens[:n], n=n, types=self.types[:n], scores=scores)
 
 
 def check(model: Tokens, other: Tokens, what: str = "head") -> str | None:
-    """Compare a model's tokens with those that a drafter was made for; return what could not be compared, if anything.
+    """Compare a model's tokens with those that a drafter was made for; return what a user should know, if anything.
+
+    Refused is what makes a number another text, or a text other numbers. Another name for the way of cutting need not:
+    converters call one way by several names, and where it does differ, some drafts are wrong.
 
     Args:
         model: The model's.
@@ -83,10 +96,28 @@ def check(model: Tokens, other: Tokens, what: str = "head") -> str | None:
     if model.merges is not None and other.merges is not None:
         _same(_MERGES, "merge", model.path, model.merges, other.path, other.merges, what)
         _count(_MERGES, "merge", model.path, model.merges, other.path, other.merges, what)
+    elif model.scores is not None and other.scores is not None:
+        ours = _scores(model.scores, model.types)
+        theirs = _scores(other.scores, other.types)
+        _same(_SCORES, "score", model.path, ours, other.path, theirs, what)
+    if None not in (model.pre, other.pre) and model.pre != other.pre:
+        return (
+            f"text is cut as '{model.pre}' in {model.path} and as '{other.pre}' in {other.path}: "
+            f"where those differ, the {what} guesses wrong"
+        )
     return None
 
 
-def _same(key: str, each: str, path: Path, ours: Sequence[str], of: Path, theirs: Sequence[str], what: str) -> None:
+def _scores(scores: Sequence[float], types: Sequence[int] | None) -> list[float]:
+    """Return the scores of those tokens that text is cut into: for the others converters write what they like."""
+    found = np.array(scores, np.float32)
+    if types is not None and len(types) == len(found):
+        found[np.asarray(types) != _NORMAL] = 0
+    rounded: list[float] = found.tolist()
+    return rounded
+
+
+def _same(key: str, each: str, path: Path, ours: Sequence[Any], of: Path, theirs: Sequence[Any], what: str) -> None:
     """Refuse the first that differs, of as many as both have."""
     for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
         if a != b:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Final
 
@@ -23,7 +23,7 @@ from outpace.gguf.tokens import Tokens
 
 DEFAULT_TYPE: Final = "Q8_0"
 _PREFIX: Final = "mtp."  # of a head's tensors in a folder
-# How a folder's tokenizer cuts text is the model's own business: only its tokens and merges are compared.
+# By what name a folder's tokenizer cuts text need not be known: its tokens and merges are compared.
 _ANY_CUTS: Final = "gpt-2"
 
 
@@ -71,12 +71,24 @@ def open_donor(path: Path, kind: str | None, beside: Path, n_threads: int, progr
     if not content.n_mtp:
         raise ModelFileError(path, f"there is no head in this folder: no tensor's name begins with {_PREFIX}layers.")
     keys, _ = tokenizer_keys(checkpoint, _ANY_CUTS)
-    tokens = Tokens.of(path, content.keys | keys)
-    with TemporaryDirectory(prefix=f".{beside.name}.", dir=beside.parent) as folder:
-        part = Path(folder) / "head.part"
+    tokens = replace(Tokens.of(path, content.keys | keys), pre=None)
+    with _folder(beside) as folder:
+        part = folder / "head.part"
         write_model(alone(content, ("mtp",)), MIXES[kind], path, part, n_threads, progress)
         with open_gguf(part) as file:
             yield Donor(_alone(file, path), tokens)
+
+
+@contextmanager
+def _folder(beside: Path) -> Iterator[Path]:
+    """Make a hidden folder for a while; its name is always the same, so that what a killed run left goes too."""
+    folder = beside.with_name(f".{beside.name}.head")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alone(file: GGUFFile, path: Path) -> GGUFFile:

@@ -1,6 +1,9 @@
 """A head put on: taken off and put on again it is the same file, and one that does not fit is refused in a sentence."""
 
 import re
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -251,3 +254,17 @@ def test_a_base_may_be_replaced(llama, tmp_path):
         attach(path, llama["head"], path)
     attach(path, llama["head"], path, is_forced=True)
     assert contents(path) == contents(llama["whole"])
+
+
+def test_what_a_killed_run_left_goes_with_the_next(folder, tmp_path):
+    at, _, _ = folder
+    code = (
+        "import os, signal, sys; from pathlib import Path; from outpace.graft.attach import attach\n"
+        "def die(what, done, total): done > 0 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "attach(*map(Path, sys.argv[1:]), progress=die)"
+    )
+    given = [at / "trunk.gguf", at / "m", tmp_path / "out.gguf"]
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, given)], check=False)
+    assert killed.returncode == -signal.SIGKILL and list(tmp_path.iterdir())
+    attach(*given)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
