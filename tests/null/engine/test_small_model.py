@@ -4,15 +4,20 @@ Where the draft model is the model itself every guess is right, so its acceptanc
 are those of the text.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.random_gguf import write_random_llama
 from tests.support import tiny
-from tests.support.rewritten import rewritten
+from tests.support.rewritten import read, rewritten
 
 from outpace.backends.reference import ReferenceBackend
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
+from outpace.gguf.file import open_gguf
+from outpace.gguf.types import GGMLType, ValueType
+from outpace.gguf.writer import Typed, write_gguf
 from outpace.graph.step import PAGE
 from outpace.llm import LLM
 from outpace.speculate import AutoDepth, FixedDepth, StepCosts
@@ -171,6 +176,21 @@ def test_pages_of_others_are_read_where_nobody_has(files, before):
         assert each.speculation.accepted == each.speculation.drafted > 0
 
 
+def test_heads_in_either_file_are_left_alone(files, tmp_path):
+    headed = tiny.write_tiny(tmp_path / "headed.gguf", seed=9, n_mtp=1)
+    for one, other in ((headed, files["other"]), (files["model"], headed), (headed, headed)):
+        with llm(one, other, FixedDepth(3)) as model:
+            assert model.settings.drafter == "suffix+draft"
+            found = write(model, drafter="draft", **SAMPLED)
+            assert found.tokens == write(model, drafter="none", **SAMPLED).tokens
+            assert found.speculation.drafted > 0
+            assert one is not other or found.speculation.accepted == found.speculation.drafted
+            with pytest.raises(ConfigError, match=r"the model runs with suffix\+draft, and has no other"):
+                write(model, drafter="mtp")
+    with llm(headed, files["other"], spec_type="mtp") as model:
+        assert model._speculator.name == "mtp"
+
+
 def test_for_a_model_with_recurrent_layers(files):
     with llm(files["hybrid"], files["other"], FixedDepth(3), "draft") as model:
         common = text(150, 7)
@@ -238,3 +258,46 @@ def test_what_cannot_draft_is_refused(files, tmp_path):
     lacking = rewritten(files["other"], tmp_path, without="blk.0.attn_k.weight")
     with pytest.raises(ModelFileError, match=r"changed\.gguf: tensor 'blk\.0\.attn_k\.weight': the file does not"):
         llm(files["model"], lacking)
+
+
+SIZES = {"n_layers": 1, "d_model": 32, "n_heads": 2, "n_kv_heads": 1, "head_dim": 16, "d_ff": 32, "type": GGMLType.F32}
+
+
+@pytest.mark.parametrize("n", [600, 30000], ids=["whole", "trimmed"])
+def test_a_vocabulary_filled_up_to_another_size(tmp_path, n):
+    plain = write_random_llama(tmp_path / "plain.gguf", vocab=n, tied=False, **SIZES)
+    with open_gguf(plain) as file:
+        types = file.metadata.ints("tokenizer.ggml.token_type").tolist()
+    keys, held = read(plain)
+    tokens = keys["tokenizer.ggml.tokens"]
+    keys["tokenizer.ggml.tokens"] = Typed(ValueType.STRING, [*tokens.value, *(f"[PAD{i}]" for i in range(16))])
+    keys["tokenizer.ggml.token_type"] = Typed(ValueType.INT32, types + [5] * 16)
+    keys.pop("llama.vocab_size", None)
+    for name in ("token_embd.weight", "output.weight"):
+        rows = held[name][2].view(np.float32).reshape(n, -1)
+        # The rows of no token: large enough to be guessed, if they could be.
+        more = np.concatenate([rows, 3 * rows[-16:]])
+        held[name] = GGMLType.F32, more.shape, more
+    write_gguf(tmp_path / "filled.gguf", keys, held)
+    filled = tmp_path / "filled.gguf"
+    prompt = [7, n - 3, 9, n - 40, 44]
+    for one, other in ((plain, filled), (filled, plain)):
+        with llm(one, other, FixedDepth(3), "draft") as model:
+            seen, draft = [], model._speculator.draft
+
+            def seeing(*args, seen=seen, draft=draft):
+                seen += (found := draft(*args))
+                return found
+
+            model._speculator.draft = seeing
+            # A model knows not to write them; one of random numbers must be told.
+            options = SAMPLED | {"logit_bias": tuple((n + i, -math.inf) for i in range(16) if one is filled)}
+            found = write(model, prompt, n=24, **options)
+            assert found.tokens == write(model, prompt, n=24, drafter="none", **options).tokens
+            assert all(token < n for each in seen for token in each.tokens)
+            assert found.speculation.accepted > 0
+            if one is filled:
+                # A token that the draft model has no row for: from there on it is not asked.
+                strange = write(model, [*prompt, n + 2, 5], n=24)
+                assert strange.speculation.drafted == 0
+                assert strange.tokens == write(model, [*prompt, n + 2, 5], n=24, drafter="none").tokens
