@@ -193,7 +193,7 @@ def main() -> None:
         files = [harness.file_hash(each) for each in (path, args.head, args.base) if each]
         record = Record((*files, args.n, args.depth, threads))
         arms: dict[str, Callable[[list[int]], Timed]] = {
-            way: lambda tokens, way=way: ours(writer, way, tokens, args.n) for way in WAYS
+            way: lambda tokens, way=way: ours(writer, way, tokens, args.n) for way in writer.ways
         }
         for name in names:
             drafting = () if name == "none" else ("--spec-type", name)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from tests.cli.conftest import start
-from tests.support import tiny
+from tests.support import medusa, tiny
 
 from outpace.graft.detach import detach
 
@@ -73,3 +73,14 @@ def test_an_end_on_the_way_leaves_nothing_that_looks_whole(tmp_path, how) -> Non
     assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL) and b"Traceback" not in err
     left = [path.name for path in out.iterdir()]
     assert left == [] if how is signal.SIGINT else all(name.startswith(".x.gguf.") for name in left)
+
+
+def test_medusa_heads_taken_off_alone(outpace, tmp_path) -> None:
+    whole = medusa.with_heads(tiny.write_tiny(tmp_path / "mtp.gguf", "qwen35"), tmp_path / "whole.gguf", 2)
+    arguments = ("graft", "detach", whole, "-o", tmp_path / "trunk.gguf", "--head", tmp_path / "head.gguf")
+    code, out, err = outpace(*arguments, "--kind", "medusa")
+    assert (code, err) == (0, "")
+    trunk, head = out.splitlines()
+    assert trunk.endswith(", 1 MTP layer") and head.endswith(", 4 tensors, 2 Medusa heads")
+    code, _, err = outpace(*arguments, "--kind", "medusas", "--force")
+    assert code == 2 and "--kind is 'medusas'; expected one of mtp, medusa; did you mean 'medusa'?" in err

@@ -81,7 +81,7 @@ def test_other_settings_than_before_are_refused_by_name(given, trained, capsys):
 
 def test_a_model_with_a_head_is_tuned_and_not_trained(given, trained, tmp_path, capsys):
     assert call(["graft", "train", str(trained), "-o", str(tmp_path / "x.gguf")]) == 2
-    assert "expected a model without a head" in capsys.readouterr().err
+    assert "expected a model without MTP layers" in capsys.readouterr().err
     prompts = ["--prompts", str(given["prompts"])]
     assert call(["graft", "tune", str(given["base"]), "-o", str(tmp_path / "x.gguf"), *prompts]) == 2
     assert "expected a model with a head" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def main(settings: str, kill_after_s: str = "0") -> None:
     trainer.SAVE_S = 0.3
     if float(kill_after_s):
         threading.Timer(float(kill_after_s), os.kill, (os.getpid(), signal.SIGKILL)).start()
-    paths = ("base", "out", "prompts", "head_only")
+    paths = ("base", "out", "prompts", "head_only", "work")
     given = {key: Path(value) if key in paths else value for key, value in json.loads(settings).items()}
     train.train(train.Job(**given), lambda *_: None, lenient)
 

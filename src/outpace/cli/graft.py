@@ -33,7 +33,7 @@ def attach(
         typer.Argument(
             metavar="DONOR",
             show_default=False,
-            help="Where the head is: a model with MTP layers, a head's file, or a folder with safetensors.",
+            help="Where the head is: a model with one, a head's file, or a folder with safetensors and MTP layers.",
         ),
     ],
     out: Out,
@@ -47,7 +47,7 @@ def attach(
     threads: o.Threads = None,
     as_json: o.Json = False,
 ) -> None:
-    """Write a model with the layers that predict further tokens of another file, checked to fit.
+    """Write a model with the head of another file, its MTP layers or Medusa heads, checked to fit.
 
     Every tensor of the model keeps its bytes. The file appears when it is complete.
     """
@@ -73,27 +73,33 @@ def attach(
 def detach(
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", show_default=False, help="A model with MTP layers, named as MODEL elsewhere."),
+        typer.Argument(metavar="FILE", show_default=False, help="A model with a head, named as MODEL elsewhere."),
     ],
     out: Out,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Which heads: mtp or medusa (default: all that there are)."),
+    ] = None,
     head: Annotated[
         Path | None, typer.Option("--head", metavar="HEAD", help="Where to write the head, in a file of its own.")
     ] = None,
     force: Force = False,
     as_json: o.Json = False,
 ) -> None:
-    """Write a model without the layers that predict further tokens, and those in a file of their own.
+    """Write a model without its heads, MTP layers and Medusa heads, and those in a file of their own.
 
     Every tensor keeps its bytes. The files appear when they are complete.
     """
     from outpace import hub
     from outpace.cli.progress import Meter
+    from outpace.gguf.heads import KINDS
     from outpace.graft.detach import detach as take_off
 
+    kinds = KINDS if kind is None else (kind,)
     with Meter() as meter:
         found = hub.resolve(file, progress=meter)
     with Meter() as meter:
-        parts = take_off(found, out, head, is_forced=force, progress=meter)
+        parts = take_off(found, out, head, kinds=kinds, is_forced=force, progress=meter)
     for written in (parts.trunk, parts.head):
         if written is not None:
             typer.echo(line(written))

@@ -30,6 +30,10 @@ Prompts = Annotated[
 def measure(
     file: HeadedFile,
     draft_model: o.DraftModel = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Which head, where FILE has both: mtp or medusa."),
+    ] = None,
     prompts: Prompts = None,
     predict: Annotated[
         int, typer.Option("-n", "--predict", metavar="N", min=2, help="Most tokens of an answer.")
@@ -56,7 +60,9 @@ def measure(
 
     asked = held_out() if prompts is None else {prompts.stem: read_prompts(prompts)}
     with Meter() as meter:
-        writer = Writer(file, depth=depth, draft_model=draft_model, progress=meter, context=ctx_size, threads=threads)
+        writer = Writer(
+            file, depth=depth, kind=kind, draft_model=draft_model, progress=meter, context=ctx_size, threads=threads
+        )
     with writer, Meter("answers") as meter:
         found = ask(
             writer,
@@ -93,7 +99,7 @@ def show(found: Measured) -> None:
     typer.echo("\ntokens a second; ratios prompt by prompt, with the interval of the middle one")
     table = [["text", "plain", f"head at {found.depth}", "suffix", "auto", "auto/plain", "", "auto is", "auto/suffix"]]
     for kind, part in parts.items():
-        rates = [f"{part.per_s[way]:.1f}" for way in ("plain", "mtp", "suffix", "auto")]
+        rates = [f"{rate:.1f}" for rate in part.per_s.values()]
         table.append([kind, *rates, *_ratios(part)])
     columns.show(table)
     if found.is_same_text:

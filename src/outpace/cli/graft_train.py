@@ -28,6 +28,26 @@ Headed = Annotated[
     str, typer.Argument(metavar="FILE", show_default=False, help="A model with a head, named as MODEL elsewhere.")
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The file to write.")]
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="What to train: mtp, a layer that goes on from its own guesses, or medusa, a small matrix for each guess.",
+    ),
+]
+TunedKind = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="KIND", help="What to train further: mtp or medusa (default: what FILE has)."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        metavar="FOLDER",
+        help="Where everything is kept on the way; heads of both kinds may share one (default: OUT.graft).",
+    ),
+]
 HeadOnly = Annotated[
     Path | None, typer.Option("--head-only", metavar="HEAD", help="Where to write the head in a file of its own too.")
 ]
@@ -80,7 +100,7 @@ Variation = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("-s", "--seed", metavar="SEED", help="Of everything that is drawn.")]
-Kind = Annotated[
+Type = Annotated[
     str, typer.Option("--type", metavar="TYPE", help="Type of the head's matrices, as `outpace convert` has them.")
 ]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="Where to train: cpu, cuda, cuda:1.")]
@@ -90,7 +110,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that are the
 def train(
     base: Base,
     out: Out,
+    kind: Kind = "mtp",
     head_only: HeadOnly = None,
+    work: Work = None,
     prompts: Prompts = None,
     tokens: Tokens = 2_000_000,
     parallel: Parallel = 32,
@@ -101,7 +123,7 @@ def train(
     vocabulary: Vocabulary = 8192,
     variation: Variation = 0.0,
     seed: Seed = 0,
-    type: Kind = "Q8_0",  # noqa: A002
+    type: Type = "Q8_0",  # noqa: A002
     device: Device = "cpu",
     threads: o.Threads = None,
     force: Force = False,
@@ -109,12 +131,12 @@ def train(
 ) -> None:
     """Train a head for a model that has none, on text that the model writes, and write both as one file.
 
-    Everything is kept in the folder OUT.graft: the same command goes on where it was stopped, at whatever moment. A
+    Everything is kept in a folder (--work): the same command goes on where it was stopped, at whatever moment. A
     head that makes the model slower on this machine is not written.
     """
     _make(
-        base, is_tuned=False, as_json=as_json, out=out, head_only=head_only, prompts=prompts, tokens=tokens,
-        parallel=parallel, passes=passes, depths=depths, lr=lr, batch=batch, vocabulary=vocabulary,
+        base, kind, is_tuned=False, as_json=as_json, out=out, head_only=head_only, work=work, prompts=prompts,
+        tokens=tokens, parallel=parallel, passes=passes, depths=depths, lr=lr, batch=batch, vocabulary=vocabulary,
         variation=variation, seed=seed, type=type, device=device, threads=threads, is_forced=force,
     )  # fmt: skip
 
@@ -123,7 +145,9 @@ def tune(
     file: Headed,
     out: Out,
     prompts: OwnPrompts,
+    kind: TunedKind = None,
     head_only: HeadOnly = None,
+    work: Work = None,
     tokens: Tokens = 500_000,
     parallel: Parallel = 32,
     passes: Passes = 3,
@@ -133,7 +157,7 @@ def tune(
     vocabulary: Vocabulary = 8192,
     variation: Variation = 0.0,
     seed: Seed = 0,
-    type: Kind = "Q8_0",  # noqa: A002
+    type: Type = "Q8_0",  # noqa: A002
     device: Device = "cpu",
     threads: o.Threads = None,
     force: Force = False,
@@ -141,34 +165,38 @@ def tune(
 ) -> None:
     """Train the head that a file has further, on the model's answers to your own prompts; see `train`."""
     _make(
-        file, is_tuned=True, as_json=as_json, out=out, head_only=head_only, prompts=prompts, tokens=tokens,
-        parallel=parallel, passes=passes, depths=depths, lr=lr, batch=batch, vocabulary=vocabulary,
+        file, kind, is_tuned=True, as_json=as_json, out=out, head_only=head_only, work=work, prompts=prompts,
+        tokens=tokens, parallel=parallel, passes=passes, depths=depths, lr=lr, batch=batch, vocabulary=vocabulary,
         variation=variation, seed=seed, type=type, device=device, threads=threads, is_forced=force,
     )  # fmt: skip
 
 
-def _make(base: str, *, is_tuned: bool, as_json: bool, **settings: Any) -> None:
+def _make(base: str, kind: str | None, *, is_tuned: bool, as_json: bool, **settings: Any) -> None:
     from outpace import hub
     from outpace.errors import BackendError, ConfigError
     from outpace.gguf.file import open_gguf
+    from outpace.gguf.heads import NAMES, check_kind, kinds_of
 
+    if kind is not None:
+        check_kind(kind)
     if find_spec("torch") is None:
         raise BackendError("training needs torch, which is not installed; pip install 'outpace[graft]' installs it")
     stages = _Stages()
     path = hub.resolve(base, progress=stages, is_bare=not is_tuned)
     with open_gguf(path) as file:
-        has_head = file.metadata.int(f"{file.metadata.str('general.architecture')}.nextn_predict_layers", 0) > 0
-    if has_head is not is_tuned:
+        kinds = kinds_of(file.metadata)
+    kind = kind or next(iter(kinds), "mtp")
+    if (kind in kinds) is not is_tuned:
         expected = (
-            "a model with a head (`outpace graft train` makes one)"
+            f"a model with a head, {NAMES[kind]} (`outpace graft train` makes one)"
             if is_tuned
-            else "a model without a head (`outpace graft tune` trains the one it has, `graft detach` takes it off)"
+            else f"a model without {NAMES[kind]} (`outpace graft tune` trains what it has, `graft detach` takes it off)"
         )
         raise ConfigError("FILE" if is_tuned else "BASE", base, expected)
     from outpace.graft.train import Job, train
 
     try:
-        found = train(Job(base=path, **settings), stages)
+        found = train(Job(base=path, kind=kind, **settings), stages)
     finally:
         stages.close()
     _tell(found, as_json=as_json)

@@ -10,8 +10,11 @@ from typing import Any, cast
 
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.types import GGMLType
+from outpace.gguf.heads import count_key
+from outpace.gguf.metadata import Metadata
+from outpace.gguf.types import GGMLType, ValueType
 from outpace.gguf.weights import WeightRef, Weights
+from outpace.gguf.writer import Typed
 from outpace.graph.ops import Ops
 from outpace.graph.trace import trace
 from outpace.models import DEFINITIONS, find
@@ -26,6 +29,7 @@ class Blueprint:
     """A model's head as its draft program asks for it, whether the file has one or not.
 
     Attributes:
+        kind: `mtp`, of `gguf.heads.KINDS`.
         file: The model.
         definition: Its architecture.
         config: Its numbers, with the head counted.
@@ -35,6 +39,8 @@ class Blueprint:
         source: The trunk's layer that is made like the head's block, from which a new head starts.
         has_head: Whether the file has a head, from which training then starts.
     """
+
+    kind = "mtp"
 
     def __init__(self, file: GGUFFile) -> None:
         """Ask a model's draft program what it needs; reads no tensor.
@@ -53,7 +59,7 @@ class Blueprint:
         self.config: Config = replace(found, n_mtp=1)
         self.prefix = f"blk.{self.config.n_layers}."
         for layer in reversed(range(self.config.n_layers)):
-            asked = _Asked(file, self.prefix, f"blk.{layer}.", {}, {})
+            asked = Asked(file, self.prefix, f"blk.{layer}.", {}, {})
             try:
                 trace("draft", lambda ops, asked=asked: self.run(ops, asked))  # type: ignore[misc]  # bound early
             except ModelFileError:
@@ -83,9 +89,35 @@ class Blueprint:
         own = self.prefix + _BY_TOKEN[0]
         return own if own in self.file.tensors else "token_embd.weight"
 
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of a model with its head, without those of a tokenizer and of types."""
+        arch, n_layers = self.definition.arch, self.config.n_layers
+        found: dict[str, Any] = {}
+        for key, value in untyped(self.file.metadata).items():
+            held = value.value
+            if key.startswith(f"{arch}.") and not isinstance(held, str | int | float) and len(held) == n_layers:
+                # The head's block is made like that of the layer that it starts from.
+                held = [*held, held[self.source]]
+            found[key] = Typed(value.kind, held)
+        found.pop(count_key(arch, "medusa"), None)
+        found[f"{arch}.block_count"] = Typed(ValueType.UINT32, n_layers + 1)
+        found[count_key(arch, "mtp")] = Typed(ValueType.UINT32, 1)
+        return found
 
-class _Asked:
+
+def untyped(metadata: Metadata) -> dict[str, Typed]:
+    """Return a file's keys without those of a tokenizer, of a cut into parts and of types."""
+    left_out = ("tokenizer.", "split.", "general.file_type", "general.quantization_version")
+    return {
+        key: Typed(metadata.entry(key).kind, value) for key, value in metadata.items() if not key.startswith(left_out)
+    }
+
+
+class Asked:
     """Tensors asked for by name: those of the file, and those that the head is to have.
+
+    Of a head's tensor that the file does not have, the trunk has one that is made like it where a `source` is given.
 
     State: `shapes` and `frozen`, what was asked for so far, shared by all scopes.
     """
@@ -94,7 +126,7 @@ class _Asked:
         self,
         file: GGUFFile,
         prefix: str,
-        source: str,
+        source: str | None,
         shapes: dict[str, tuple[int, ...]],
         frozen: dict[str, WeightRef],
         scope: str = "",
@@ -103,6 +135,7 @@ class _Asked:
         self.shapes, self.frozen = shapes, frozen
 
     def __call__(self, name: str, *shape: int) -> WeightRef:
+        """Return a tensor of the file, or one that the head is to have."""
         full = self.prefix + name
         if not full.startswith(self._head) or name in _BY_TOKEN:
             ref = Weights(self._file)(full, *shape)
@@ -110,19 +143,21 @@ class _Asked:
             return ref
         if full in self._file.tensors:
             Weights(self._file)(full, *shape)
-        elif not name.startswith("nextn."):
+        elif self._source is not None and not name.startswith("nextn."):
             Weights(self._file)(self._source + full.removeprefix(self._head), *shape)
         self.shapes[full] = shape
         return WeightRef(full, GGMLType.F32, shape, 4 * math.prod(shape))
 
     def has(self, name: str) -> bool:
+        """Return whether there is such a tensor, or is to be."""
         full = self.prefix + name
         if full in self._file.tensors:
             return True
         if not full.startswith(self._head):
             return False
-        return name == _OWN_NORM or self._source + full.removeprefix(self._head) in self._file.tensors
+        return name == _OWN_NORM or f"{self._source}{full.removeprefix(self._head)}" in self._file.tensors
 
-    def scoped(self, prefix: str) -> _Asked:
+    def scoped(self, prefix: str) -> Asked:
+        """Return a view in which names begin after `prefix`."""
         inner = self.prefix + prefix
-        return _Asked(self._file, self._head, self._source, self.shapes, self.frozen, inner)
+        return Asked(self._file, self._head, self._source, self.shapes, self.frozen, inner)

@@ -9,11 +9,14 @@ from typing import Any, TypeAlias
 
 from outpace.errors import RequestError
 from outpace.graft.acceptance import Acceptance
-from outpace.graft.writer import WAYS, Answer, Way, Writer
+from outpace.graft.writer import HEADS, WAYS, Answer, Way, Writer
 from outpace.spread import Spread, direction
 
 # What is told of two ways' speeds, the first over the second.
-RATIOS: tuple[tuple[Way, Way], ...] = (("mtp", "plain"), ("suffix", "plain"), ("auto", "plain"), ("auto", "suffix"))
+RATIOS: tuple[tuple[Way, Way], ...] = (
+    *((head, "plain") for head in HEADS),
+    *(("suffix", "plain"), ("auto", "plain"), ("auto", "suffix")),
+)
 
 # The answers to one prompt, by way and in the order of the rounds.
 Taken: TypeAlias = Mapping[Way, Sequence[Answer]]
@@ -41,7 +44,7 @@ class Part:
         ways = [way for way in WAYS if all(way in each for each in taken)]
         seconds = {way: [statistics.median(a.seconds for a in each[way]) for each in taken] for way in ways}
         n = [next(iter(each.values()))[0].n_timed for each in taken]
-        guessing = [each["mtp"][0] for each in taken if "mtp" in each]
+        guessing = [each[head][0] for each in taken for head in HEADS if head in each]
         acceptance = Acceptance.of(
             sum(each.rounds for each in guessing), [draft for each in guessing for draft in each.drafts], depth
         )
@@ -103,7 +106,7 @@ def measure(
     temperature: float = 0.0,
     seed: int = 0,
     repeat: int = 1,
-    ways: Sequence[Way] = WAYS,
+    ways: Sequence[Way] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Let a model answer prompts in several ways, in turns, and sum up how its head fared.
@@ -115,7 +118,7 @@ def measure(
         temperature: 0 takes the likeliest token.
         seed: Of the noise.
         repeat: How often everything is asked.
-        ways: Which ways of answering are measured; `("mtp",)` for the acceptance alone.
+        ways: Which ways of answering are measured; `(writer.kind,)` for the acceptance alone, None for all.
         progress: Called with answers written and answers in all.
 
     Raises:
@@ -126,6 +129,7 @@ def measure(
     asked = [(kind, text, writer.tokens(text)) for kind, texts in prompts.items() for text in texts]
     if not asked:
         raise RequestError("there is no prompt to measure with; at least one is needed")
+    ways = ways or writer.ways
     taken: list[dict[Way, list[Answer]]] = [{way: [] for way in ways} for _ in asked]
 
     def answer(way: Way, tokens: Sequence[int]) -> Answer:

@@ -13,7 +13,7 @@ from outpace.graft.measure import Measured, measure
 from outpace.graft.prompts import held_out
 from outpace.graft.trainer import Curve
 from outpace.graft.work import whole_file
-from outpace.graft.writer import Way, Writer
+from outpace.graft.writer import Writer
 from outpace.spread import direction
 
 # Tokens of each answer.
@@ -61,6 +61,7 @@ def judged(
     depth: int,
     threads: int | None,
     progress: Progress,
+    kind: str = "mtp",
 ) -> Report:
     """Measure the head that training began from, and the one that came of it.
 
@@ -72,16 +73,18 @@ def judged(
         depth: Guesses in a row.
         threads: Threads that compute.
         progress: Told what is done.
+        kind: Of the head, of `gguf.heads.KINDS`.
     """
 
-    def measured(head: Path, what: str, ways: tuple[Way, ...]) -> Measured:
-        with Writer(trunk, draft_model=head, depth=depth, threads=threads) as writer:
+    def measured(head: Path, what: str, *, has_speeds: bool) -> Measured:
+        with Writer(trunk, draft_model=head, depth=depth, kind=kind, threads=threads) as writer:
+            ways = writer.ways if has_speeds else (writer.kind,)
             return measure(
                 writer, prompts or held_out(), n=ANSWER, ways=ways, progress=lambda done, n: progress(what, done, n)
             )
 
-    first = measured(before, "measuring before", ("mtp",))
-    return Report(first, measured(after, "measuring after", ("plain", "mtp", "suffix", "auto")))
+    first = measured(before, "measuring before", has_speeds=False)
+    return Report(first, measured(after, "measuring after", has_speeds=True))
 
 
 def write(found: Report, curve: Curve, settings: Mapping[str, Any], out: Path) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,14 +14,12 @@ from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, write_typed
 from outpace.errors import ModelFileError
 from outpace.gguf import writer
-from outpace.gguf.file import GGUFFile
 from outpace.gguf.join import open_with_head
-from outpace.gguf.types import ValueType
-from outpace.gguf.writer import Typed, write_gguf
-from outpace.graft.blueprint import Blueprint
+from outpace.gguf.writer import write_gguf
+from outpace.graft.design import Design
 
 
-def write_head(blueprint: Blueprint, tensors: Mapping[str, Tensor], mix: Mix, path: Path) -> None:
+def write_head(blueprint: Design, tensors: Mapping[str, Tensor], mix: Mix, path: Path) -> None:
     """Write a head alone; the file appears when it is complete.
 
     Args:
@@ -45,28 +42,10 @@ def write_head(blueprint: Blueprint, tensors: Mapping[str, Tensor], mix: Mix, pa
     for name, ref in blueprint.frozen.items():
         if name.startswith(blueprint.prefix):  # tables of its own, which are not trained
             found[name] = (ref.type, ref.shape, blueprint.file.data(name))
-    write_gguf(path, _keys(blueprint), found, is_durable=True)
+    write_gguf(path, blueprint.keys, found, is_durable=True)
 
 
 def write_whole(trunk: Path, head: Path, path: Path, progress: Progress) -> Written:
     """Write a trunk and its head as one file, every tensor byte for byte; it appears when it is complete."""
     with open_with_head(trunk, head) as file:
         return write_typed(as_it_is(file), types_of(file), trunk, path, 1, progress)
-
-
-def _keys(blueprint: Blueprint) -> dict[str, Any]:
-    """Return the keys of a model with its head, without those of a tokenizer and of types."""
-    file: GGUFFile = blueprint.file
-    arch, n_layers = blueprint.definition.arch, blueprint.config.n_layers
-    found: dict[str, Any] = {}
-    for key, value in file.metadata.items():
-        if key.startswith(("tokenizer.", "split.", "general.file_type", "general.quantization_version")):
-            continue
-        entry = file.metadata.entry(key)
-        if key.startswith(f"{arch}.") and entry.count == n_layers and not isinstance(value, str | int | float):
-            # The head's block is made like that of the layer that it starts from.
-            value = [*value, value[blueprint.source]]
-        found[key] = Typed(entry.kind, value)
-    found[f"{arch}.block_count"] = Typed(ValueType.UINT32, n_layers + 1)
-    found[f"{arch}.nextn_predict_layers"] = Typed(ValueType.UINT32, 1)
-    return found

@@ -20,7 +20,7 @@ from outpace.graph.trace import trace
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Backend, Executable
-    from outpace.graft.blueprint import Blueprint
+    from outpace.graft.design import Design
 
 # Likeliest tokens that are kept of each position; the rest is one bucket.
 TOP = 16
@@ -36,8 +36,8 @@ class Targets(NamedTuple):
     Attributes:
         texts: The shard's text.
         hidden: Hidden state of each position, float16 [T, D].
-        tokens: Likeliest tokens after it, the likeliest first, int32 [T, 16].
-        logprobs: Their log-probabilities, float16 [T, 16].
+        tokens: Likeliest tokens after it, the likeliest first, int32 [T, 16]; zeros in a prompt, where nobody guesses.
+        logprobs: Their log-probabilities, float16 [T, 16]; zeros there too.
     """
 
     texts: Texts
@@ -53,7 +53,7 @@ def open_targets(folder: Path, i: int) -> Targets:
     return Targets(load(shard_path(folder, i)), *arrays)
 
 
-def compute_targets(folder: Path, n_shards: int, blueprint: Blueprint, backend: Backend, progress: Progress) -> None:
+def compute_targets(folder: Path, n_shards: int, blueprint: Design, backend: Backend, progress: Progress) -> None:
     """Run the model over the shards' texts and keep what it says; what is there stays.
 
     Args:
@@ -64,21 +64,22 @@ def compute_targets(folder: Path, n_shards: int, blueprint: Blueprint, backend: 
         progress: Told what is done, positions done and positions in all.
     """
     missing = [i for i in range(n_shards) if not _path(folder, i).exists()]
-    sizes = [len(load(shard_path(folder, i)).tokens) for i in missing]
-    executable: Executable | None = None
-    done = 0
+    if not missing:
+        return
+    lengths = [load(shard_path(folder, i)).lengths for i in missing]
+    total, done = sum(int(each.sum()) for each in lengths), 0
+    executable = _compile(blueprint, backend, max(int(each.max()) for each in lengths))
     for i in missing:
         texts = load(shard_path(folder, i))
-        executable = executable or _compile(blueprint, backend, int(texts.lengths.max()))
-        if int(texts.lengths.max()) > executable.limits.n_pages * PAGE:
-            executable = _compile(blueprint, backend, int(texts.lengths.max()))
         with whole_folder(_path(folder, i)) as part:
             arrays = _empty(part, len(texts.tokens), blueprint.config.d_model, min(TOP, executable.n_vocab))
-            for rows, found in _said(executable, texts):
-                for array, values in zip(arrays, found, strict=True):
-                    array[rows] = values
+            hidden, *likeliest = arrays
+            for rows, states, said in _said(executable, texts):
+                hidden[rows] = states
+                for array, values in zip(likeliest, said, strict=True):
+                    array[rows.stop - len(values) : rows.stop] = values
                 done += rows.stop - rows.start
-                progress("reading it again", done, sum(sizes))
+                progress("reading it again", done, total)
             for array in arrays:
                 array.flush()
 
@@ -87,7 +88,7 @@ def _path(folder: Path, i: int) -> Path:
     return folder / f"targets-{i:05}"
 
 
-def _compile(blueprint: Blueprint, backend: Backend, most: int) -> Executable:
+def _compile(blueprint: Design, backend: Backend, most: int) -> Executable:
     """Return the trunk, made to export every row's hidden state and logits, for texts of so many tokens."""
     weights, config, trunk = Weights(blueprint.file), blueprint.config, blueprint.definition.trunk
     plan = optimise(trace("trunk", lambda ops: trunk(ops, weights, config)))
@@ -95,22 +96,23 @@ def _compile(blueprint: Blueprint, backend: Backend, most: int) -> Executable:
     return backend.compile(plan, blueprint.file, Limits(rows, rows, -(-most // PAGE)))
 
 
-def _said(executable: Executable, texts: Texts) -> Iterator[tuple[slice, tuple[NDArray[Any], ...]]]:
-    """Yield rows of a shard, and what the model says at them."""
+def _said(executable: Executable, texts: Texts) -> Iterator[tuple[slice, NDArray[Any], tuple[NDArray[Any], ...]]]:
+    """Yield rows of a shard, their hidden states, and what the model says at the last of them, those of an answer."""
     most = executable.limits.max_rows
     pages = np.arange(executable.limits.n_pages, dtype=np.int32)
     begin = 0
-    for length in texts.lengths.tolist():
+    for length, n_prompt in zip(texts.lengths.tolist(), texts.n_prompt.tolist(), strict=True):
         for start in range(0, length, most):
             n = min(most, length - start)
             rows = slice(begin + start, begin + start + n)
-            step = Step(texts.tokens[rows].tolist(), [Segment(start, n, pages)], range(n), range(n))
+            wanted = range(min(max(n_prompt - start, 0), n), n)
+            step = Step(texts.tokens[rows].tolist(), [Segment(start, n, pages)], wanted, range(n))
             result = executable.run(step)
             assert result.hidden is not None
             logits = torch.from_numpy(result.logits)
             best, tokens = logits.topk(min(TOP, logits.shape[1]))
             logprobs = best - logits.logsumexp(-1, keepdim=True)
-            yield rows, (result.hidden, tokens.numpy(), logprobs.numpy())
+            yield rows, result.hidden, (tokens.numpy(), logprobs.numpy())
         begin += length
 
 

@@ -16,15 +16,16 @@ from outpace.convert.mix import MIXES
 from outpace.convert.write import Progress, Written, check_target
 from outpace.errors import BackendError, ConfigError, nearest
 from outpace.gguf.file import open_gguf
-from outpace.graft import report
-from outpace.graft.blueprint import Blueprint
+from outpace.gguf.heads import check_kind
+from outpace.graft import kinds, report
 from outpace.graft.dataset import Dataset
+from outpace.graft.design import Design
 from outpace.graft.detach import detach
 from outpace.graft.head import Head
+from outpace.graft.kinds import Kind
 from outpace.graft.prompts import read_prompts, training_prompts
 from outpace.graft.report import Report
 from outpace.graft.result import write_head, write_whole
-from outpace.graft.start import SCALES, start
 from outpace.graft.targets import compute_targets
 from outpace.graft.text import write_texts
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
@@ -43,6 +44,8 @@ class Job:
     Attributes:
         base: The model's file.
         out: The file to write.
+        kind: What is trained, of `gguf.heads.KINDS`.
+        work: Where everything is kept until then: heads of both kinds may share its text. OUT.graft if not given.
         head_only: Where to write the head alone too.
         prompts: What is answered to make text; the prompts that are shipped where it is not given.
         tokens: Tokens of text, the prompts not counted.
@@ -62,6 +65,8 @@ class Job:
 
     base: Path
     out: Path
+    kind: str = "mtp"
+    work: Path | None = None
     head_only: Path | None = None
     prompts: Path | None = None
     tokens: int = 2_000_000
@@ -79,6 +84,7 @@ class Job:
     is_forced: bool = False
 
     def __post_init__(self) -> None:
+        check_kind(self.kind)
         for name, most in (("tokens", None), ("passes", None), ("depths", 8), ("batch", None), ("vocabulary", None)):
             value = getattr(self, name)
             if value < 1 or (most and value > most):
@@ -127,19 +133,23 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         torch.set_num_threads(job.threads)
     own = read_prompts(job.prompts) if job.prompts is not None else None
     with open_gguf(job.base) as file:
-        blueprint = Blueprint(file)
-        folder = folder_of(job.out)
-        head_path = folder / "head.gguf"
-        trunk = _trunk(job, blueprint, folder, progress)
+        kind = kinds.kind(job.kind)
+        blueprint = kind.design(file, job.depths)
+        folder = folder_of(job.out, job.work)
+        # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
+        own_folder = folder if job.kind == "mtp" else folder / job.kind
+        own_folder.mkdir(exist_ok=True)
+        head_path, start_path = own_folder / "head.gguf", own_folder / "start.gguf"
+        trunk = _trunk(job, blueprint, own_folder, progress)
         asked, answered = _prompts(job, own)
         n_shards = _text(job, blueprint, folder, answered, progress)
         compute_targets(folder, n_shards, blueprint, CpuBackend(job.threads), progress)
         data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
-        trainer = _trainer(job, blueprint, data, folder, device)
+        trainer = _trainer(job, kind, blueprint, data, own_folder, device)
         trainer.run(progress)
-        write_head(blueprint, start(blueprint, job.seed, trainer.recipe.scale), MIXES[job.type], folder / "start.gguf")
+        write_head(blueprint, kind.start(blueprint, job.seed, trainer.recipe.scale), MIXES[job.type], start_path)
         write_head(blueprint, trainer.head.tensors, MIXES[job.type], head_path)
-        found = judge(trunk, folder / "start.gguf", head_path, asked, job.depths, job.threads, progress)
+        found = judge(trunk, start_path, head_path, asked, job.depths, job.threads, progress, job.kind)
         notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
         if found.is_slower:
             raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
@@ -158,13 +168,13 @@ def _device(name: str) -> str:
     return name
 
 
-def _trunk(job: Job, blueprint: Blueprint, folder: Path, progress: Progress) -> Path:
-    """Return a file with the trunk alone: the model's own, or one without the head that it has."""
+def _trunk(job: Job, blueprint: Design, folder: Path, progress: Progress) -> Path:
+    """Return a file without a head of this kind: the model's own, or one without the head that it has."""
     if not blueprint.has_head:
         return job.base
     path = folder / "trunk.gguf"
     if not path.exists():
-        detach(job.base, path, progress=progress)
+        detach(job.base, path, kinds=(job.kind,), progress=progress)
     return path
 
 
@@ -178,7 +188,7 @@ def _prompts(job: Job, own: list[str] | None) -> tuple[Mapping[str, Sequence[str
     return {"yours": kept}, [each for i, each in enumerate(own) if i % JUDGED != JUDGED - 1]
 
 
-def _text(job: Job, blueprint: Blueprint, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
+def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
     settings = {
         "model": identity(blueprint.file),
         "prompts": None if job.prompts is None else job.prompts.read_text(encoding="utf-8", errors="replace"),
@@ -192,7 +202,7 @@ def _text(job: Job, blueprint: Blueprint, folder: Path, prompts: Iterator[str] |
     )  # fmt: skip
 
 
-def _trainer(job: Job, blueprint: Blueprint, data: Dataset, folder: Path, device: str) -> Trainer:
+def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Path, device: str) -> Trainer:
     """Return a training that is begun, or goes on with the settings that it was begun with."""
     kept = data.narrow(job.vocabulary)
     if not len(kept):
@@ -204,9 +214,11 @@ def _trainer(job: Job, blueprint: Blueprint, data: Dataset, folder: Path, device
     dtype = before.get("dtype") or fastest_dtype(device)
 
     def head(scale: float) -> Head:
-        return Head(blueprint, start(blueprint, job.seed, scale), kept, device=device, dtype=getattr(torch, dtype))
+        tensors = kind.start(blueprint, job.seed, scale)
+        return Head(blueprint, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
 
-    scale = before.get("scale") or _scale(blueprint, data, job, head)
+    scales = (1,) if blueprint.has_head else kind.scales
+    scale = before.get("scale") or _scale(scales, data, job, head)
     recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, dtype, scale)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
@@ -214,10 +226,10 @@ def _trainer(job: Job, blueprint: Blueprint, data: Dataset, folder: Path, device
 
 
 @torch.no_grad()
-def _scale(blueprint: Blueprint, data: Dataset, job: Job, head: Callable[[float], Head]) -> float:
+def _scale(scales: Sequence[float], data: Dataset, job: Job, head: Callable[[float], Head]) -> float:
     """Return the scale with which a new head errs least before it has learned anything."""
-    if blueprint.has_head:
-        return 1
+    if len(scales) == 1:
+        return scales[0]
     batch = data.batch(data.held_out[: job.batch])
-    losses = {scale: float(head(scale).outcome(batch, [1.0] * job.depths, 0.0).loss) for scale in SCALES}
+    losses = {scale: float(head(scale).outcome(batch, [1.0] * job.depths, 0.0).loss) for scale in scales}
     return min(losses, key=lambda scale: losses[scale])

@@ -18,9 +18,11 @@ from outpace.gguf.file import GGUFFile
 _SAMPLED_BYTES = 1 << 20  # of each tensor, for telling one model from another
 
 
-def folder_of(out: Path) -> Path:
-    """Return the work folder of a file that is to be written; makes it where it is not there."""
-    found = out.with_name(out.name + ".graft")
+def folder_of(out: Path, work: Path | None = None) -> Path:
+    """Return the work folder of a file that is to be written, or the one given; makes it where it is not there."""
+    found = out.with_name(out.name + ".graft") if work is None else work
+    if not found.parent.is_dir() or (found.exists() and not found.is_dir()):
+        raise ConfigError("--work", str(work), "a folder, or a name for one in a folder that is there")
     found.mkdir(exist_ok=True)
     for each in found.glob(".*.part"):  # what a stopped run had begun
         shutil.rmtree(each) if each.is_dir() else each.unlink()

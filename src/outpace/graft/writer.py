@@ -6,22 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from outpace.config import RunConfig
 from outpace.errors import ConfigError, ModelFileError
+from outpace.gguf.heads import NAMES, check_kind, kinds_of
 from outpace.gguf.join import open_with_head
 from outpace.graft.acceptance import Witness
 from outpace.hub import resolve as find
 from outpace.llm import LLM
-from outpace.models import load_plan
 from outpace.text.chat import ChatTemplate
 
-Way: TypeAlias = Literal["plain", "mtp", "suffix", "auto"]
-WAYS: Final[tuple[Way, ...]] = ("plain", "mtp", "suffix", "auto")
+Way: TypeAlias = Literal["plain", "mtp", "medusa", "suffix", "auto"]
+WAYS: Final[tuple[Way, ...]] = ("plain", "mtp", "medusa", "suffix", "auto")
+# Those of them that are a kind of head at a fixed depth.
+HEADS: Final[tuple[Way, ...]] = ("mtp", "medusa")
 
-# By the names of `LLM.stream`; None for what the settings say.
-_DRAFTERS: Final[dict[Way, str | None]] = {"plain": "none", "mtp": "mtp", "suffix": "suffix", "auto": None}
+# By the names of `LLM.stream`, where they are others; None for what the settings say.
+_DRAFTERS: Final[dict[Way, str | None]] = {"plain": "none", "auto": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Answer:
         n_timed: Tokens after the first, which the prompt's last step writes.
         seconds: What those took.
         rounds: Steps that wrote them.
-        drafts: Of those of `mtp` that drafted: guesses tested and kept.
+        drafts: Of those of a head at a fixed depth that drafted: guesses tested and kept.
         tokens_per_round: Tokens for each of the steps.
     """
 
@@ -46,11 +48,12 @@ class Answer:
 
 
 class Writer:
-    """A loaded model that answers in each of `WAYS`; all of its texts are the same.
+    """A loaded model that answers in each of its `ways`; all of its texts are the same.
 
     Attributes:
         llm: The model.
-        depth: How many tokens `mtp` drafts each round.
+        kind: Its head's, of `gguf.heads.KINDS`.
+        depth: How many tokens that head drafts each round.
 
     State: the model's, and what its automatic policy learns from `suffix` and `auto`.
     """
@@ -60,14 +63,15 @@ class Writer:
         model: str | Path,
         *,
         depth: int = 3,
+        kind: str | None = None,
         draft_model: str | Path | None = None,
         progress: Callable[[str, int, int], None] | None = None,
         **options: Any,
     ) -> None:
-        """Load a model; `options` are those of `RunConfig`.
+        """Load a model; `options` are those of `RunConfig`, `kind` one of its heads where it has several.
 
         Raises:
-            ModelFileError: It has no head.
+            ModelFileError: It has no head, or none of this kind.
             ConfigError: The depth is out of range.
         """
         most = RunConfig.spec_draft_n_max
@@ -76,16 +80,25 @@ class Writer:
         path = find(str(model), progress=progress)
         head = None if draft_model is None else find(str(draft_model), progress=progress)
         with open_with_head(path, head) as file:
-            if load_plan(file).draft is None:
+            kinds = kinds_of(file.metadata)
+            if kind is not None and check_kind(kind) not in kinds:
+                raise ModelFileError(path, f"there are no {NAMES[kind]} in this file to measure")
+            if not kinds:
                 problem = (
                     "there is no head in this file to measure; `outpace graft train` makes one for it, and "
                     "--draft-model takes one from another file"
                 )
                 raise ModelFileError(path, problem)
             self._template = ChatTemplate.from_metadata(file.metadata)
-        self.llm = LLM(path, draft_model=head, progress=progress, spec_type="suffix+mtp", **options)
+        self.kind: Way = cast("Way", kind or kinds[0])
+        self.llm = LLM(path, draft_model=head, progress=progress, spec_type=f"suffix+{self.kind}", **options)
         self._automatic = self.llm.policy
         self.depth = depth
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways in which it answers."""
+        return tuple(way for way in WAYS if way == self.kind or way not in HEADS)
 
     def tokens(self, prompt: str) -> list[int]:
         """Return what a user says as the model reads it, through the file's chat template if it has one."""
@@ -104,10 +117,10 @@ class Writer:
             seed: Of the noise.
         """
         witness = Witness(self.depth)
-        self.llm.policy = witness if way == "mtp" else self._automatic
+        self.llm.policy = witness if way == self.kind else self._automatic
         try:
             result = self.llm.generate(
-                prompt_tokens=prompt, max_tokens=n, temperature=temperature, seed=seed, drafter=_DRAFTERS[way]
+                prompt_tokens=prompt, max_tokens=n, temperature=temperature, seed=seed, drafter=_DRAFTERS.get(way, way)
             )
         finally:
             self.llm.policy = self._automatic

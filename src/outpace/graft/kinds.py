@@ -1,0 +1,38 @@
+"""The kinds of heads that can be trained: what each is made of, starts from, and makes of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from outpace.gguf.file import GGUFFile
+from outpace.graft import start
+from outpace.graft.blueprint import Blueprint
+from outpace.graft.design import Design
+from outpace.graft.head import Unroll, at_once, chained
+from outpace.graft.medusa import MedusaBlueprint
+
+
+class Kind(NamedTuple):
+    """A kind.
+
+    Attributes:
+        design: From a model's file and how many guesses in a row are trained: what the head is made of.
+        start: From a design, a seed and a scale: the tensors that training begins with.
+        scales: Scales that are tried for a new head (see `start.start`).
+        unroll: What the head makes of a batch, depth after depth.
+    """
+
+    design: Callable[[GGUFFile, int], Design]
+    start: Callable[[Design, int, float], dict[str, Tensor]]
+    scales: Sequence[float]
+    unroll: Unroll
+
+
+def kind(name: str) -> Kind:
+    """Return one of `gguf.heads.KINDS`."""
+    if name == "medusa":
+        return Kind(MedusaBlueprint, start.from_zeros, (1,), at_once)
+    return Kind(lambda file, _: Blueprint(file), start.from_last_layer, start.SCALES, chained)
