@@ -39,7 +39,7 @@ class DraftMemory:
     Attributes:
         weights_bytes: Weights that the trunk does not read, those of the next left out.
         head_bytes: Rows of the vocabulary projection that are its own.
-        kv_bytes: Pages of its KV cache.
+        kv_bytes: Pages of its KV cache, and the trunk's hidden states that are kept with them.
         workspace_bytes: Activations, logits and scratch of a step.
     """
 

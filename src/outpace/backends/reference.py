@@ -15,7 +15,7 @@ from outpace.gguf.file import GGUFFile
 from outpace.gguf.quants import dequantize, quantize
 from outpace.gguf.types import GGMLType
 from outpace.gguf.weights import WeightRef
-from outpace.graph.cost import state_spec
+from outpace.graph.cost import border_bytes, state_spec
 from outpace.graph.passes import by_head, kv_only, projection
 from outpace.graph.plan import Plan
 from outpace.graph.replay import Replay
@@ -146,7 +146,7 @@ class ReferenceBackend:
             drafting = DraftMemory(
                 _weights_bytes(ref for ref in own if ref.rows_of is None),
                 _weights_bytes(ref for ref in own if ref.rows_of is not None),
-                _kv_bytes(draft, limits),
+                _kv_bytes(draft, limits) + border_bytes(plan, draft) * limits.n_pages,
                 _workspace_bytes(draft, limits),
             )
         return MemoryPlan(

@@ -23,8 +23,9 @@ class Proposer:
     def __init__(self, speculator: Speculator[Any], memory: Memory) -> None:
         self._speculator, self._memory = speculator, memory
         self._has_said_so = False
-        # Of the feed that was shown last: the hidden state before each page border in it.
+        # Of the feed that was shown last: the hidden state before each page border in it. Snapshots have their own.
         self._ends: dict[int, Hidden] = {}
+        self._keeps_ends = memory.snapshots is None and speculator.has_pages
 
     @property
     def seconds(self) -> float:
@@ -94,8 +95,9 @@ class Proposer:
         if skipped < n:
             begin, position = at + skipped - (n_rows - exported), n_cached + skipped
             hidden = result.hidden[begin : begin + n - skipped]
-            for border in range((position // PAGE + 1) * PAGE, n_cached + n + 1, PAGE):
-                self._ends[border] = hidden[border - 1 - position].copy()
+            if self._keeps_ends:
+                for border in range((position // PAGE + 1) * PAGE, n_cached + n + 1, PAGE):
+                    self._ends[border] = hidden[border - 1 - position].copy()
             state.learn(position, hidden)
             self._catch_up(sequence, len(known), n_cached + n)
         return exported

@@ -102,6 +102,20 @@ def state_spec(plan: Plan) -> StateSpec:
     return StateSpec(tuple(kv), tuple(recurrent))
 
 
+def border_bytes(plan: Plan, draft: Plan) -> int:
+    """Return bytes of hidden states that are kept with each page, so that a draft program can go on after it.
+
+    None where recurrent states are: a text goes on after few pages then, and what is kept for one holds this too.
+
+    Args:
+        plan: The trunk.
+        draft: The draft program; None are kept for one that reads no hidden states, or has no cache to go on with.
+    """
+    if state_spec(plan).recurrent or not state_spec(draft).kv:
+        return 0
+    return sum(4 * int(node.attrs["width"]) for node in draft.nodes if node.verb == "hidden")
+
+
 def _recurrent(plan: Plan, node: Node, convolution: Node) -> RecurrentSpec:
     n_channels, kernel = convolution.weights[0].shape
     _, n_key_heads, key_dim = plan.nodes[node.inputs[1]].shape

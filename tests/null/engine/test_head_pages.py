@@ -102,3 +102,13 @@ def test_without_the_head_nothing_is_kept_for_it(path):
     (found,) = desk.ask(text(150, 1) + text(20, 2), 200)
     assert found.n_shared == 128 and found.head.first == 256
     assert sum(found.record.accepted) > 0 or path.stem == "random"
+
+
+def test_what_is_kept_with_pages_is_told_before(path):
+    desk = Desk(path, 2)
+    desk.ask(text(400, 7), n=200)
+    kept = desk.memory._ends.values()
+    assert len(kept) >= 4 and {hidden.nbytes for hidden in kept} == {4 * SIZES["d_model"]}
+    # Of the head's one layer keys and values in float32, and a hidden state.
+    each = 2 * PAGE * SIZES["n_kv_heads"] * SIZES["head_dim"] * 4 + 4 * SIZES["d_model"]
+    assert desk.llm.settings.memory.draft.kv_bytes == each * desk.memory.n_pages

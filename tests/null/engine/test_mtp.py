@@ -12,6 +12,7 @@ from outpace.backends.reference import ReferenceBackend, alone
 from outpace.errors import ConfigError
 from outpace.gguf.file import open_gguf
 from outpace.gguf.weights import Weights
+from outpace.graph.cost import border_bytes
 from outpace.graph.step import Segment, Step
 from outpace.llm import LLM
 from outpace.models import load_plan
@@ -234,3 +235,15 @@ def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):
         model.generate(prompt_tokens=PROMPT, max_tokens=30, ignore_eos=True)
     assert policy.rounds > 5 and total > 1000 * policy.rounds
     assert policy.seconds == total
+
+
+def test_a_hybrid_keeps_hidden_states_in_its_snapshots_alone(files):
+    with llm(files["aligned"], "mtp", FixedDepth(2)) as model:
+        prompt = np.random.default_rng(8).integers(0, 300, 300).tolist()
+        model.generate(prompt_tokens=prompt, max_tokens=150, ignore_eos=True)
+        engine = model._engine
+        assert any(each.hidden is not None for each in engine.snapshots._kept.values())
+        assert not engine.proposer._ends and not engine.memory._ends
+        with open_gguf(files["aligned"]) as file:
+            found = load_plan(file)
+        assert border_bytes(found.plan, found.draft) == 0

@@ -15,6 +15,7 @@ from outpace.backends.cpu.lower import lower
 from outpace.errors import BackendError, UnsupportedError
 from outpace.gguf.file import GGUFFile
 from outpace.gguf.weights import WeightRef
+from outpace.graph.cost import border_bytes
 from outpace.graph.passes import by_head, kv_only
 from outpace.graph.plan import Plan
 
@@ -60,12 +61,12 @@ class CpuBackend:
         trunk, *drafts = layouts
         read = {ref.name for ref in tensors([trunk])}
         drafting = None
-        if drafts:
+        if draft is not None:
             own = [ref for ref in tensors(layouts) if ref.name not in read]
             drafting = DraftMemory(
                 self._packed_bytes(ref for ref in own if ref.rows_of is None),
                 self._packed_bytes(ref for ref in own if ref.rows_of is not None),
-                _kv_bytes(drafts[0], limits),
+                _kv_bytes(drafts[0], limits) + border_bytes(plan, draft) * limits.n_pages,
                 max(layout.workspace_bytes for layout in drafts),
             )
         slot_bytes = sum(
