@@ -9,7 +9,7 @@ from typing import Any
 from outpace.hub.catalogue import Entry, Head
 
 # What a command that makes the head again chooses itself.
-OWN = ("base", "out", "head_only", "prompts", "threads", "is_forced")
+OWN = ("base", "out", "head_only", "prompts", "work", "threads", "is_forced")
 
 
 def record_path(head: Path) -> Path:

@@ -21,7 +21,13 @@ from outpace.spread import Spread
 
 HEAD = Head("smollm2-135m-mtp.gguf", "a" * 64, 4_500_000, "b" * 64, 102_900_000)
 SETTINGS = {"tokens": 123_000, "passes": 7, "type": "Q4_K", "variation": 0.5, "device": "cpu"}
-PATHS = {"base": "/somewhere/base.gguf", "out": "/somewhere/o.gguf", "head_only": None, "prompts": None, "threads": 2}
+PATHS = {
+    "base": "/somewhere/base.gguf",
+    "out": "/somewhere/o.gguf",
+    "head_only": None,
+    "prompts": None,
+    "work": "/somewhere/w",
+}
 
 
 def measured(share: int, depth: int = 3) -> dict:
