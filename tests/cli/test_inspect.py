@@ -162,9 +162,10 @@ def test_a_size_has_a_unit(outpace, tiny) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
-@pytest.mark.parametrize("context", [256, 2048])
-def test_a_run_keeps_to_it(smollm2_path, context) -> None:
-    options = [str(smollm2_path), "-c", str(context)]
+@pytest.mark.parametrize(("context", "has_draft_model"), [(256, False), (2048, False), (1024, True)])
+def test_a_run_keeps_to_it(smollm2_path, context, has_draft_model) -> None:
+    # As a draft model it is told and loaded like any other.
+    options = [str(smollm2_path), "-c", str(context), *(["-md", str(smollm2_path)] if has_draft_model else [])]
     command = [sys.executable, "-m", "outpace", "inspect", *options, "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout.splitlines()[-1])
     run = [sys.executable, "-c", RUN, *options, "-p", "Count to ten.", "-n", "4"]
