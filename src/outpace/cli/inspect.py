@@ -82,6 +82,7 @@ def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | N
     from outpace.engine.resolve import SPARE_BYTES, available_memory
     from outpace.engine.room import Room, contexts
     from outpace.gguf.beside import parts
+    from outpace.gguf.heads import count_key
     from outpace.models.small import load_both
 
     found, small = load_both(file)
@@ -116,6 +117,7 @@ def _report(path: Path, file: GGUFFile, config: RunConfig, memory_bytes: int | N
     return Report(
         name=metadata.str("general.name", path.name),
         architecture=arch,
+        medusa_heads=metadata.int(count_key(arch, "medusa"), 0),
         mtp_layers=metadata.int(f"{arch}.nextn_predict_layers", 0),
         parameters=_parameters(own),
         types=dict(types.most_common()),

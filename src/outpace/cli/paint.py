@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 RESET = "\x1b[0m"
 # Drafter -> escape; what nobody drafted stays plain, and a drafter without a colour of its own gets the last.
-COLOURS = {"suffix": "\x1b[32m", "mtp": "\x1b[36m", "draft": "\x1b[33m"}
+COLOURS = {"suffix": "\x1b[32m", "mtp": "\x1b[36m", "medusa": "\x1b[34m", "draft": "\x1b[33m"}
 OTHER = "\x1b[35m"
 
 # What a terminal would obey instead of showing: a model may write anything.

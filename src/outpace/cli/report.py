@@ -48,6 +48,7 @@ class Report:
     name: str
     architecture: str
     mtp_layers: int
+    medusa_heads: int
     parameters: int
     types: dict[str, int]
     tokenizer: dict[str, Any] | None
@@ -68,6 +69,7 @@ class Report:
         return {
             "architecture": self.architecture,
             "mtp_layers": self.mtp_layers,
+            "medusa_heads": self.medusa_heads,
             "parameters": self.parameters,
             "types": self.types,
             "tokenizer": self.tokenizer,
@@ -118,6 +120,8 @@ def _facts(report: Report) -> dict[str, str]:
         "MTP layers": str(report.mtp_layers or "none"),
         "drafting": f"{settings.drafter}: {settings.reasons['drafter']}",
     }
+    if report.medusa_heads:
+        facts["Medusa heads"] = str(report.medusa_heads)
     if small := report.draft_model:
         facts["draft model"] = f"{small['name']}: {small['architecture']}, {small['parameters'] / 1e6:.1f} M parameters"
     if "n_slots" in settings.reasons:

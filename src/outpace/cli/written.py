@@ -24,4 +24,5 @@ def numbers(written: Written) -> dict[str, Any]:
         "bytes": written.n_bytes,
         "tensors": written.n_tensors,
         "mtp_layers": written.n_mtp,
+        "medusa_heads": written.n_medusa,
     }

@@ -56,7 +56,8 @@ class Engine:
         self.max_wanted = limits.max_wanted
         spare_slots = range(max_running, limits.n_slots)
         self.snapshots = Snapshots(spare_slots, executable.copy_state) if is_recurrent else None
-        self.memory = Memory(limits.n_pages, self.snapshots)
+        keeps_heads = speculator is not None and speculator.has_pages
+        self.memory = Memory(limits.n_pages, self.snapshots, keeps_heads=keeps_heads)
         self.scheduler = Scheduler(self.memory, self.max_rows, max_running, self._resume)
         self.runner = Runner(executable, exports=speculator is not None and speculator.reads_hidden)
         self.policy = policy

@@ -34,13 +34,15 @@ class Memory:
     does.
     """
 
-    def __init__(self, n_pages: int, snapshots: Snapshots | None = None) -> None:
+    def __init__(self, n_pages: int, snapshots: Snapshots | None = None, *, keeps_heads: bool = True) -> None:
         """Begin with every page free.
 
         Args:
             n_pages: How many there are.
             snapshots: The recurrent states that are kept, where sequences carry some.
+            keeps_heads: Whether what drafts has rows in the pages.
         """
+        self._keeps_heads = keeps_heads
         self.n_pages = n_pages
         self.snapshots = snapshots
         self._free = list(range(n_pages - 1, -1, -1))
@@ -176,7 +178,7 @@ class Memory:
         if known is None:
             self._last_content += 1
             self._pages[key], self._keys[page], self._contents[page] = page, key, self._last_content
-        elif sequence.head is not None and not self._has_head[known]:
+        elif self._keeps_heads and sequence.head is not None and not self._has_head[known]:
             # Another has computed the same, but this one's head has its rows here and may have none there.
             self._pages[key], self._keys[page], self._contents[page] = page, key, self._contents[known]
             self._keys[known] = None
