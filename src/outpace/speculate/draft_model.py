@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import Hidden, Logits, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import NOTHING, Draft, draft_of
+from outpace.speculate.drafter import Draft
+from outpace.speculate.guesses import Guesses
 from outpace.speculate.speculator import MOST_ALONG, Ask
 from outpace.speculate.vocabulary import DraftVocabulary, Tokens
 
@@ -143,32 +143,22 @@ class DraftModel:
         timed: Callable[[int, float], None],
     ) -> list[Draft]:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        guesses: list[list[int]] = [[] for _ in asks]
-        chances: list[list[float]] = [[] for _ in asks]
-        began = perf_counter()
+        guesses = Guesses(asks, timed)
         live = [i for i, ask in enumerate(asks) if self._can_read(ask)]
         most = [min(ask.most, self._n_context - len(ask.tokens) + 1) for ask in asks]
         self._read([asks[i] for i in live])
         # What reading a prompt takes is no part of what a guess does.
-        self.seconds += perf_counter() - began
+        guesses.apart()
         for depth in itertools.count(1):
             if not live:
                 break
-            began = perf_counter()
-            result = self._program.run(self._step([asks[i] for i in live], [guesses[i] for i in live]))
-            for row, i in enumerate(live):
-                logits, tokens = self._known(result.logits[row])
-                found = asks[i].guess(logits, tokens, guesses[i])
-                if found is not None:
-                    guesses[i].append(found[0])
-                    chances[i].append(found[1])
-            took = perf_counter() - began
-            self.seconds += took
-            timed(len(live), took)
-            live = [i for i in live if depth == len(guesses[i]) < most[i]]
-            if live and not goes_on(chances):
+            result = self._program.run(self._step([asks[i] for i in live], [guesses.tokens[i] for i in live]))
+            guesses.take(live, map(self._known, result.logits))
+            live = [i for i in live if depth == len(guesses.tokens[i]) < most[i]]
+            if live and not goes_on(guesses.chances):
                 break
-        return [draft_of((a, b, self.name)) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+        self.seconds += guesses.seconds
+        return guesses.drafts(self.name)
 
     def _can_read(self, ask: Ask[DraftModelState]) -> bool:
         """Take in what has become of the last guesses; return whether the draft model knows every token of the text."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import Hidden, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import NOTHING, Draft, draft_of
+from outpace.speculate.drafter import Draft
+from outpace.speculate.guesses import Guesses
 from outpace.speculate.speculator import Ask
 from outpace.speculate.vocabulary import DraftVocabulary
 
@@ -114,9 +114,7 @@ class Medusa:
         timed: Callable[[int, float], None],
     ) -> list[Draft]:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        began = perf_counter()
-        guesses: list[list[int]] = [[] for _ in asks]
-        chances: list[list[float]] = [[] for _ in asks]
+        guesses = Guesses(asks, timed)
         for ask in asks:
             self._vocabulary.see(ask.tokens[ask.state.n_named :])
             ask.state.n_named = len(ask.tokens)
@@ -126,20 +124,12 @@ class Medusa:
             result = self._program.run(_step([asks[i] for i in live]), head)
             # Rows that stand for no token yet are at the end.
             logits = result.logits if tokens is None else result.logits[:, : len(tokens)]
-            for row, i in enumerate(live):
-                found = asks[i].guess(logits[row], tokens, guesses[i])
-                if found is not None:
-                    guesses[i].append(found[0])
-                    chances[i].append(found[1])
-            now = perf_counter()
-            self.seconds += now - began
-            timed(len(live), now - began)
-            # Whether to go on is decided at the next head's expense.
-            began = now
-            live = [i for i in live if head + 1 == len(guesses[i]) < asks[i].most]
-            if not live or head + 1 == self._n_heads or not goes_on(chances):
+            guesses.take(live, ((row, tokens) for row in logits))
+            live = [i for i in live if head + 1 == len(guesses.tokens[i]) < asks[i].most]
+            if not live or head + 1 == self._n_heads or not goes_on(guesses.chances):
                 break
-        return [draft_of((a, b, self.name)) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+        self.seconds += guesses.seconds
+        return guesses.drafts(self.name)
 
 
 def _step(asks: Sequence[Ask[MedusaState]]) -> Step:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import CHUNK, Hidden, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import NOTHING, Draft, draft_of
+from outpace.speculate.drafter import Draft
+from outpace.speculate.guesses import Guesses
 from outpace.speculate.speculator import MOST_ALONG, Ask
 from outpace.speculate.vocabulary import DraftVocabulary
 
@@ -181,9 +181,7 @@ class Head:
         timed: Callable[[int, float], None],
     ) -> list[Draft]:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        began = perf_counter()
-        guesses: list[list[int]] = [[] for _ in asks]
-        chances: list[list[float]] = [[] for _ in asks]
+        guesses = Guesses(asks, timed)
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
         for ask in asks:
             last = len(ask.tokens) - 1
@@ -192,28 +190,21 @@ class Head:
         live = list(range(len(asks)))
         hidden = np.empty((0, self.width), np.float32)
         for depth in itertools.count(1):
-            result = self._program.run(self._first(asks) if depth == 1 else self._next(asks, live, guesses, hidden))
+            first = depth == 1
+            result = self._program.run(self._first(asks) if first else self._next(asks, live, guesses.tokens, hidden))
             assert result.hidden is not None
             tokens = self._vocabulary.tokens
             # Rows that stand for no token yet are at the end.
             logits = result.logits if tokens is None else result.logits[:, : len(tokens)]
-            for row, i in enumerate(live):
-                found = asks[i].guess(logits[row], tokens, guesses[i])
-                if found is not None:
-                    guesses[i].append(found[0])
-                    chances[i].append(found[1])
-            now = perf_counter()
-            self.seconds += now - began
-            timed(len(live), now - began)
-            # Whether to go on is decided at the next step's expense.
-            began = now
-            left = [row for row, i in enumerate(live) if depth == len(guesses[i]) < asks[i].most]
-            if not left or not goes_on(chances):
+            guesses.take(live, ((row, tokens) for row in logits))
+            left = [row for row, i in enumerate(live) if depth == len(guesses.tokens[i]) < asks[i].most]
+            if not left or not goes_on(guesses.chances):
                 break
             # A copy: the next step writes over this one's.
             hidden = result.hidden[left]
             live = [live[row] for row in left]
-        return [draft_of((a, b, self.name)) if a else NOTHING for a, b in zip(guesses, chances, strict=True)]
+        self.seconds += guesses.seconds
+        return guesses.drafts(self.name)
 
     def _first(self, asks: Sequence[Ask[HeadState]]) -> Step:
         """Return the step that shows every true row left and guesses from the last."""

@@ -218,7 +218,7 @@ def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):
             self.rounds += 1
             self.seconds += seconds
 
-    for module in ("engine.engine", "speculate.mtp"):
+    for module in ("engine.engine", "speculate.guesses"):
         monkeypatch.setattr(f"outpace.{module}.perf_counter", lambda: now)
     policy = Told(3)
     with llm(files["aligned"], "mtp", policy) as model:
