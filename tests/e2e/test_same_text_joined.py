@@ -6,13 +6,15 @@ from tests.support import joining
 
 from outpace import LLM
 from outpace.hub import CATALOGUE, catalogue
+from outpace.speculate import FixedDepth
 
 N = 40
 
 
 def write(model: str, spec_type: str, temperature: float, prompts: list[list[int]]) -> tuple[list[list[int]], int]:
     """Return what is written to each prompt, and how many guesses the head made."""
-    with LLM(model, spec_type=spec_type, context=256, parallel=len(prompts)) as llm:
+    policy = FixedDepth(2) if spec_type == "mtp" else None
+    with LLM(model, policy=policy, spec_type=spec_type, context=256, parallel=len(prompts)) as llm:
         found = llm.generate(prompt_tokens=prompts, max_tokens=N, ignore_eos=True, temperature=temperature, seed=3)
     return [each.tokens for each in found], sum(each.speculation.drafted for each in found)
 
@@ -31,7 +33,6 @@ def test_a_tiny_one(tmp_path, monkeypatch, temperature):
     for spec_type in ("none", "mtp", "auto"):
         together, n_drafted = write("tiny", spec_type, temperature, prompts(joining.N_VOCAB))
         assert together == alone, spec_type
-        # A head as random as this one is hardly used where it must pay.
         assert n_drafted > 0 or spec_type != "mtp"
 
 
@@ -40,4 +41,5 @@ def test_those_of_the_catalogue(name):
     alone, _ = write(f"{name}-base", "none", 0.0, prompts(40_000))
     for spec_type in ("mtp", "auto"):
         together, n_drafted = write(name, spec_type, 0.0, prompts(40_000))
-        assert together == alone and n_drafted > 0, spec_type
+        assert together == alone, spec_type
+        assert n_drafted > 0 or spec_type != "mtp"
