@@ -28,7 +28,7 @@ from bench.peer_server import Server
 from outpace import hub
 from outpace.graft.acceptance import Acceptance
 from outpace.graft.prompts import KINDS, held_out
-from outpace.graft.writer import WAYS, Writer
+from outpace.graft.writer import HEADS, WAYS, Writer
 from outpace.spread import LEAST_ROUNDS, ratios, verdict
 
 # The longest prompt and an answer of -n tokens fit.
@@ -158,8 +158,9 @@ def summary(rounds: Sequence[Round], ways: Sequence[str], kinds: Sequence[str]) 
 
 def acceptance(first: Round, kinds: Sequence[str], depth: int) -> dict[str, Acceptance]:
     """Return how the head's guesses fared at the fixed depth, by kind and for all."""
-    groups = {kind: [answers["mtp"] for of, answers in first if of == kind] for kind in kinds}
-    groups["all"] = [answers["mtp"] for _, answers in first]
+    head = next(way for way in HEADS if way in first[0][1])
+    groups = {kind: [answers[head] for of, answers in first if of == kind] for kind in kinds}
+    groups["all"] = [answers[head] for _, answers in first]
     return {
         kind: Acceptance.of(sum(a.rounds for a in some), [(d[0], d[1]) for a in some for d in a.drafts], depth)
         for kind, some in groups.items()
@@ -173,6 +174,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="the model without its head, for the peer, where FILE is no name")
     parser.add_argument("--peer-kinds", default=PEER_KINDS, help="its kinds of drafting; none is plain decoding")
     parser.add_argument("--head", type=Path, help="a file with the head, where that is apart")
+    parser.add_argument("--head-kind", choices=HEADS, help="which head, where the file has both")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind of text; may be repeated")
     parser.add_argument("--prompts", type=int, default=20, help="how many of each kind, the first ones")
     parser.add_argument("-n", type=int, default=128, help="most tokens of an answer")
@@ -186,12 +188,12 @@ def main() -> None:
     prompts = {kind: texts for kind, texts in held_out(args.prompts).items() if kind in (args.kind or KINDS)}
     with ExitStack() as stack:
         writer = stack.enter_context(
-            Writer(path, depth=args.depth, draft_model=args.head, threads=threads, context=CONTEXT)
+            Writer(path, depth=args.depth, kind=args.head_kind, draft_model=args.head, threads=threads, context=CONTEXT)
         )
         other = peer.chosen(args.peer, threads)
         names = args.peer_kinds.split(",") if other else []
         files = [harness.file_hash(each) for each in (path, args.head, args.base) if each]
-        record = Record((*files, args.n, args.depth, threads))
+        record = Record((*files, args.n, args.depth, threads, *([args.head_kind] if args.head_kind else [])))
         arms: dict[str, Callable[[list[int]], Timed]] = {
             way: lambda tokens, way=way: ours(writer, way, tokens, args.n) for way in writer.ways
         }
