@@ -10,7 +10,8 @@
 namespace outpace {
 
 bool Program::keep_peaks(Offset at) {
-    for (size_t i = 0; i < ops_.size(); ++i) {
+    // The last one that writes there: before the logits are made, their place may have been another value's.
+    for (size_t i = ops_.size(); i-- > 0;) {
         auto* op = std::get_if<LinearOp>(&ops_[i].op);
         if (op == nullptr || op->parts.size() != 1 || op->parts[0].out != at || op->rows != Rows::kWanted) continue;
         op->unit_tiles = static_cast<int>(kSampleChunk) / kTileRows;
