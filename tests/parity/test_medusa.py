@@ -8,7 +8,7 @@ from tests.support import medusa, tiny
 
 from outpace.backends.backend import Backend, Limits
 from outpace.backends.reference import ReferenceBackend
-from outpace.engine.resolve import drafting
+from outpace.engine.drafters import drafting
 from outpace.gguf.file import open_gguf
 from outpace.graph.step import Segment, Step
 from outpace.models import DEFINITIONS, load_plan
