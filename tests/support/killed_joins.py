@@ -8,14 +8,12 @@ file, and how many had left a part of it.
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import sys
 from pathlib import Path
 
 from tests.support import joining
-from tests.support.killed_fetches import each_line, in_child
+from tests.support.killing import each_line, killed_at, take_whole
 
 from outpace.hub import joined
 from outpace.hub.cache import silent
@@ -46,18 +44,9 @@ def main(folder: Path) -> None:
     writing = [n for n, file in enumerate(lines, start=1) if file in ("writer.py", "joined.py")]
     points = [*range(len(lines) - N_END, len(lines) + 1), *choose.sample(writing, N_ANYWHERE)]
     placed = parts = 0
-    for kill_at in points:
-
-        def at_line(n: int, _: str, kill_at: int = kill_at) -> None:
-            if n == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        in_child(lambda at_line=at_line: each_line(join, at_line, LINES_OF))
+    for kill_at in killed_at(join, points, LINES_OF):
         parts += any(0 < part.stat().st_size < len(expected) for part in target.parent.glob("*.part"))
-        if target.exists():
-            assert target.read_bytes() == expected, f"killed at line {kill_at}: a file that looks whole and is not"
-            placed += 1
-            target.unlink()
+        placed += take_whole(target, expected, kill_at)
     join()
     assert target.read_bytes() == expected
     names = sorted(path.name for path in cache.rglob("*") if path.is_file())
