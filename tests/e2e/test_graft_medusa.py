@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.e2e.test_graft_train import contents, run
 from tests.support import grafting
+from tests.support.grafting import contents, run
 
 from outpace import LLM
 from outpace.cli.main import call
@@ -20,11 +20,7 @@ KEYS = {"kind": "medusa", "lr": 3e-2, "passes": 12, "depths": 3}
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("given")
-    return {
-        "base": grafting.write_model(folder / "base.gguf"),
-        "prompts": grafting.write_prompts(folder / "prompts.txt"),
-    }
+    return grafting.write_given(tmp_path_factory.mktemp("given"))
 
 
 @pytest.fixture(scope="module")
