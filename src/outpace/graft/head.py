@@ -110,7 +110,9 @@ class Head:
         is_right = torch.ones(len(batch.hidden), dtype=torch.bool, device=self._device)
         total = torch.zeros((), device=self._device)
         n_rows, n_kept = [], []
-        unrolled = self._unroll(self._blueprint, self._frozen | self.tensors, batch, self._dtype)
+        # Rounded once for all depths; their gradients meet there.
+        tensors = {name: each.to(self._dtype) if each.ndim > 1 else each for name, each in self.tensors.items()}
+        unrolled = self._unroll(self._blueprint, self._frozen | tensors, batch, self._dtype)
         for weight, depth, x in zip(weights, batch.depths, unrolled, strict=True):
             rows = depth.rows
             found = judge(x[rows].to(self._dtype), self._projection, depth.best, depth.shares, variation)

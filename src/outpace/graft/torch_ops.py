@@ -76,7 +76,7 @@ class TorchOps:
             positions: Position of each row [T].
             seen: What they attend to; takes in their keys and values.
             left_out: Matrices whose products are not multiplied out: `linear` returns a `Product`.
-            dtype: What products are computed in; sums and norms stay in float32.
+            dtype: What products are computed in, and what norms return; sums and what is in norms stay in float32.
         """
         self.outputs: dict[str, Any] = {}
         self._tensors, self._tokens, self._hidden, self._positions = tensors, tokens, hidden, positions
@@ -113,7 +113,8 @@ class TorchOps:
         return torch.sigmoid(x)
 
     def rms_norm(self, x: Tensor, weight: WeightRef, eps: float) -> Tensor:
-        return functional.rms_norm(x.float(), x.shape[-1:], self._tensors[weight.name], eps)
+        y: Tensor = _Norm.apply(x, self._tensors[weight.name], eps, self._dtype)  # type: ignore[no-untyped-call]
+        return y
 
     def l2_norm(self, x: Tensor, eps: float) -> Tensor:
         x = x.float()
@@ -213,6 +214,26 @@ class TorchOps:
             speed = speed / self._tensors[rope.factors.name]
         angles = (self._positions.double()[:, None] * speed)[:, None]
         return angles.cos().float(), angles.sin().float()
+
+
+class _Norm(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * weight along the last axis, with a gradient in fewer passes than by its parts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        x = x.float()
+        root = (x.square().mean(-1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(x, root, weight)
+        return (x * root).mul_(weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        x, root, weight = ctx.saved_tensors
+        unit, slope = x * root, slopes[0].float()
+        by_weight = (slope * unit).flatten(0, -2).sum(0)
+        slope = slope * weight
+        along = (slope * unit).mean(-1, keepdim=True)
+        return slope.sub_(unit.mul_(along)).mul_(root), by_weight, None, None
 
 
 def _flat(x: Tensor) -> Tensor:
