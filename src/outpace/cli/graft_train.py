@@ -118,7 +118,7 @@ def train(
     parallel: Parallel = 32,
     passes: Passes = 4,
     depths: Depths = 3,
-    lr: Rate = 2e-3,
+    lr: Rate = 1e-3,
     batch: Batch = 8,
     vocabulary: Vocabulary = 8192,
     variation: Variation = 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from outpace.gguf.file import GGUFFile
 from outpace.graft import start
 from outpace.graft.blueprint import Blueprint
+from outpace.graft.dataset import Dataset
 from outpace.graft.design import Design
 from outpace.graft.head import Unroll, at_once, chained
 from outpace.graft.medusa import MedusaBlueprint
@@ -20,19 +21,17 @@ class Kind(NamedTuple):
 
     Attributes:
         design: From a model's file and how many guesses in a row are trained: what the head is made of.
-        start: From a design, a seed and a scale: the tensors that training begins with.
-        scales: Scales that are tried for a new head (see `start.start`).
+        start: From a design and the text: the tensors that training begins with.
         unroll: What the head makes of a batch, depth after depth.
     """
 
     design: Callable[[GGUFFile, int], Design]
-    start: Callable[[Design, int, float], dict[str, Tensor]]
-    scales: Sequence[float]
+    start: Callable[[Design, Dataset], dict[str, Tensor]]
     unroll: Unroll
 
 
 def kind(name: str) -> Kind:
     """Return one of `gguf.heads.KINDS`."""
     if name == "medusa":
-        return Kind(MedusaBlueprint, start.from_zeros, (1,), at_once)
-    return Kind(lambda file, _: Blueprint(file), start.from_last_layer, start.SCALES, chained)
+        return Kind(MedusaBlueprint, lambda design, _: start.from_zeros(design), at_once)
+    return Kind(lambda file, _: Blueprint(file), start.from_least_squares, chained)

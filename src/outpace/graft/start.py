@@ -1,19 +1,29 @@
-"""What a head is before it is trained: the file's own, the trunk's last layer that is made like it, or zeros."""
+"""What a head is before it is trained: the file's own, one laid over the trunk's states by least squares, or zeros."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from outpace.gguf.quants import dequantize
 from outpace.graft.blueprint import Blueprint
-from outpace.graft.design import Design
 
-# A new head's first projection adds the hidden state and the embedding, this much smaller. How large they should be
-# for a block that knows the last layer's input is tried out: tensors of a new head begin with one of these scales.
-EMBEDDING, NOISE = 1 / 4, 0.01
-SCALES = (1, 2, 4, 8, 16, 32, 64)
+if TYPE_CHECKING:
+    from outpace.graft.dataset import Batch, Dataset
+    from outpace.graft.design import Design
+
+# Blocks that the least squares are over, those of a batch, and what is added to the squares for few rows' sake.
+_BLOCKS, _AT_A_TIME, _RIDGE = 640, 16, 1e-3
+# A block's matrices that write to the residual stream: with zeros in them a block changes nothing.
+_WRITES = ("attn_output.", "ffn_down.", "ffn_down_exps.", "ffn_down_shexp.")
+# Norms of a block that stand before its matrices, whose scale they are.
+_NORMS = ("attn_norm.weight", "ffn_norm.weight", "post_attention_norm.weight")
+# Weights of a norm below this carry nothing that could be told from its output.
+_LEAST = 1e-4
 
 
 def read(blueprint: Design, name: str) -> Tensor:
@@ -22,7 +32,7 @@ def read(blueprint: Design, name: str) -> Tensor:
     return torch.from_numpy(dequantize(blueprint.file.data(name), info.type, info.shape))
 
 
-def from_zeros(blueprint: Design, seed: int, scale: float) -> dict[str, Tensor]:  # noqa: ARG001 - those of `Kind.start`
+def from_zeros(blueprint: Design) -> dict[str, Tensor]:
     """Return the tensors of Medusa heads, in float32, by name: of new ones zeros, so that they say what the model says.
 
     Source: Cai et al. 2024 (arXiv:2401.10774), section 2.1.1.
@@ -33,31 +43,68 @@ def from_zeros(blueprint: Design, seed: int, scale: float) -> dict[str, Tensor]:
     }
 
 
-def from_last_layer(blueprint: Design, seed: int, scale: float) -> dict[str, Tensor]:
+def from_least_squares(blueprint: Design, data: Dataset) -> dict[str, Tensor]:
     """Return the tensors of a multi-token-prediction head, in float32, by name.
+
+    A new head begins as the best linear guess: its first projection makes of a token and the hidden state before it the
+    hidden state after it, as nearly as least squares over the text can. Its block is the trunk's last layer, but adds
+    nothing yet, and its matrices are brought to one scale: the trunk's own is made for another input.
 
     Args:
         blueprint: The model's.
-        seed: Of the little noise in a new head.
-        scale: How large the hidden state is that a new head's block is given.
+        data: The text; tokens are chosen.
     """
     assert isinstance(blueprint, Blueprint), "other heads have no block"
-    random = np.random.default_rng(seed)
     found = {}
     for name, shape in blueprint.shapes.items():
         part = name.removeprefix(blueprint.prefix)
         if name in blueprint.file.tensors:
             found[name] = read(blueprint, name)
         elif part == "nextn.eh_proj.weight":
-            eye = np.eye(shape[0], dtype=np.float32)
-            noise = random.normal(0, NOISE * shape[1] ** -0.5, shape)
-            found[name] = torch.from_numpy(np.hstack([eye, eye]) + noise.astype(np.float32))
+            found[name] = _next_state(blueprint, data)
         elif part == "nextn.shared_head_norm.weight":
             found[name] = read(blueprint, "output_norm.weight")
-        elif part == "nextn.enorm.weight":
-            found[name] = torch.full(shape, EMBEDDING * scale)
-        elif part == "nextn.hnorm.weight":
-            found[name] = torch.full(shape, float(scale))
+        elif part.startswith("nextn."):
+            found[name] = torch.ones(shape)
+        elif part.startswith(_WRITES):
+            found[name] = torch.zeros(shape)
         else:
-            found[name] = read(blueprint, f"blk.{blueprint.source}.{part}")
+            found[name] = _to_scale(part, read(blueprint, f"blk.{blueprint.source}.{part}"))
     return found
+
+
+def _to_scale(part: str, values: Tensor) -> Tensor:
+    """Return a layer's tensor with a mean square of 1 for norms, and for matrices 1 over their columns."""
+    if values.ndim == 1 and part not in _NORMS:
+        return values
+    columns = values.shape[-1] if values.ndim > 1 else 1
+    return values / (values.square().mean() * columns).sqrt()
+
+
+def _next_state(blueprint: Blueprint, data: Dataset) -> Tensor:
+    """Return the matrix [D, 2 D] that makes hidden states, before their norm, of a token and the state before it."""
+    chosen = data.train[np.linspace(0, len(data.train) - 1, min(len(data.train), _BLOCKS)).astype(int)]
+    table, norm = read(blueprint, blueprint.embedding), read(blueprint, "output_norm.weight")
+    width, eps = len(norm), blueprint.config.norm_eps
+    squares = torch.zeros(2 * width, 2 * width, dtype=torch.float64)
+    products = torch.zeros(2 * width, width, dtype=torch.float64)
+    for at in range(0, len(chosen), _AT_A_TIME):
+        batch = data.batch(chosen[at : at + _AT_A_TIME])
+        rows = _followed(batch)
+        tokens, before = table[batch.depths[0].tokens[rows]], batch.hidden[rows]
+        given = torch.cat([functional.rms_norm(each, (width,), eps=eps) for each in (tokens, before)], 1)
+        wanted = torch.where(norm.abs() > _LEAST, batch.hidden[rows + 1] / norm, 0.0)
+        squares += given.T @ given
+        products += given.T @ wanted
+    squares += torch.eye(2 * width) * (_RIDGE * squares.diagonal().mean())
+    matrix: Tensor = torch.linalg.solve(squares, products)
+    return matrix.T.float().contiguous()
+
+
+def _followed(batch: Batch) -> Tensor:
+    """Return the rows that count and whose own hidden state is known: it is given to the next row of the same text."""
+    n = batch.sight.shape[1]
+    rows = batch.depths[0].rows
+    rows = rows[rows % n != n - 1]
+    place = rows % n
+    return rows[batch.sight[rows // n, place + 1, place]]

@@ -33,6 +33,8 @@ from outpace.graft.work import agree, folder_of, identity, whole_file
 
 # Positions of a block: of a longer text, what lies before is not seen.
 BLOCK = 256
+# In the work folder: the head as training began with it.
+START = "start.gguf"
 # Of a user's own prompts one in so many is kept to judge by, if there are as many.
 JUDGED = 20
 
@@ -72,7 +74,7 @@ class Job:
     tokens: int = 2_000_000
     passes: int = 4
     depths: int = 3
-    lr: float = 2e-3
+    lr: float = 1e-3
     batch: int = 8
     vocabulary: int = 8192
     variation: float = 0.0
@@ -139,7 +141,7 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
         own_folder = folder if job.kind == "mtp" else folder / job.kind
         own_folder.mkdir(exist_ok=True)
-        head_path, start_path = own_folder / "head.gguf", own_folder / "start.gguf"
+        head_path = own_folder / "head.gguf"
         trunk = _trunk(job, blueprint, own_folder, progress)
         asked, answered = _prompts(job, own)
         n_shards = _text(job, blueprint, folder, answered, progress)
@@ -147,9 +149,8 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
         trainer = _trainer(job, kind, blueprint, data, own_folder, device)
         trainer.run(progress)
-        write_head(blueprint, kind.start(blueprint, job.seed, trainer.recipe.scale), MIXES[job.type], start_path)
         write_head(blueprint, trainer.head.tensors, MIXES[job.type], head_path)
-        found = judge(trunk, start_path, head_path, asked, job.depths, job.threads, progress, job.kind)
+        found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
         notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
         if found.is_slower:
             raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
@@ -203,7 +204,7 @@ def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | li
 
 
 def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Path, device: str) -> Trainer:
-    """Return a training that is begun, or goes on with the settings that it was begun with."""
+    """Return a training that is begun, or goes on with the settings that it was begun with; writes its start.gguf."""
     kept = data.narrow(job.vocabulary)
     if not len(kept):
         raise ConfigError("--tokens", job.tokens, "more: the text that was written has no position to train on")
@@ -213,23 +214,10 @@ def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Pat
     before = json.loads(agreed.read_text(encoding="utf-8")) if agreed.exists() else {}
     dtype = before.get("dtype") or fastest_dtype(device)
 
-    def head(scale: float) -> Head:
-        tensors = kind.start(blueprint, job.seed, scale)
-        return Head(blueprint, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
-
-    scales = (1,) if blueprint.has_head else kind.scales
-    scale = before.get("scale") or _scale(scales, data, job, head)
-    recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, dtype, scale)
+    recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, dtype)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
-    return Trainer(head(scale), data, recipe, at / "state.pt")
-
-
-@torch.no_grad()
-def _scale(scales: Sequence[float], data: Dataset, job: Job, head: Callable[[float], Head]) -> float:
-    """Return the scale with which a new head errs least before it has learned anything."""
-    if len(scales) == 1:
-        return scales[0]
-    batch = data.batch(data.held_out[: job.batch])
-    losses = {scale: float(head(scale).outcome(batch, [1.0] * job.depths, 0.0).loss) for scale in scales}
-    return min(losses, key=lambda scale: losses[scale])
+    tensors = kind.start(blueprint, data)
+    write_head(blueprint, tensors, MIXES[job.type], folder / START)
+    head = Head(blueprint, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
+    return Trainer(head, data, recipe, at / "state.pt")

@@ -17,9 +17,9 @@ from outpace.graft.head import Head
 from outpace.graft.work import whole_file
 
 # The learning rate rises over the first steps and falls to a tenth along a cosine.
-WARM_UP, FLOOR = 0.03, 0.1
-DECAY, CLIP = 0.01, 1.0
-BETAS = (0.9, 0.95)
+WARM_UP, FLOOR = 0.05, 0.1
+DECAY, CLIP = 0.1, 1.0
+MOMENTUM, BETAS = 0.95, (0.9, 0.95)
 # Depth k + 1 counts this much of depth k; FastMTP, arXiv:2509.18362.
 FADING = 0.6
 # How often it is looked at what was not trained on, and how much of it.
@@ -41,7 +41,6 @@ class Recipe:
         seed: Of the order.
         variation: Weight of the total variation in the loss.
         dtype: What products are computed in, as torch names it.
-        scale: How large the hidden state was that a new head's block was given at first.
     """
 
     passes: int
@@ -51,7 +50,6 @@ class Recipe:
     seed: int
     variation: float
     dtype: str
-    scale: float
 
 
 @dataclass
@@ -78,7 +76,7 @@ class Trainer:
         step: How many steps were made.
         curve: What was seen along the way.
 
-    State: the head's tensors, the optimiser's, how many steps were made, the curve; all of it is in the file of the
+    State: the head's tensors, the optimisers', how many steps were made, the curve; all of it is in the file of the
     state, and a run that finds one goes on from there.
     """
 
@@ -92,10 +90,7 @@ class Trainer:
             path: Where the state is kept.
         """
         self.head, self._data, self.recipe, self._path = head, data, recipe, path
-        matrices = [each for each in head.tensors.values() if each.ndim > 1]
-        vectors = [each for each in head.tensors.values() if each.ndim == 1]
-        groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-        self._optimiser = torch.optim.AdamW(groups, lr=recipe.lr, betas=BETAS, fused=True)
+        self._optimisers = _optimisers(head, recipe.lr)
         self.step = 0
         self.curve = Curve()
         self._losses: list[float] = []
@@ -134,7 +129,7 @@ class Trainer:
             "curve": asdict(self.curve),
             "losses": self._losses,
             "tensors": {name: each.detach() for name, each in self.head.tensors.items()},
-            "optimiser": self._optimiser.state_dict(),
+            "optimisers": [each.state_dict() for each in self._optimisers],
         }
         with whole_file(self._path) as part:
             torch.save(state, part)
@@ -145,7 +140,8 @@ class Trainer:
         with torch.no_grad():
             for name, each in self.head.tensors.items():
                 each.copy_(state["tensors"][name])
-        self._optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
 
     def _blocks(self) -> NDArray[np.int64]:
         """Return the blocks of the next step: each pass goes through all of them in an order of its own."""
@@ -155,14 +151,17 @@ class Trainer:
         return chosen
 
     def _train(self) -> float:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self._rate()
         batch = self._data.batch(self._blocks())
         outcome = self.head.outcome(batch, self._weights, self.recipe.variation)
-        self._optimiser.zero_grad()
+        for optimiser in self._optimisers:
+            optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.head.tensors.values(), CLIP)
-        self._optimiser.step()
+        for optimiser in self._optimisers:
+            optimiser.step()
         return float(outcome.loss.detach())
 
     @property
@@ -191,6 +190,17 @@ class Trainer:
         self.curve.loss.append(float(np.mean(self._losses)) if self._losses else loss / n)
         self.curve.kept.append((kept / np.maximum(rows, 1)).tolist())
         self._losses = []
+
+
+def _optimisers(head: Head, lr: float) -> list[torch.optim.Optimizer]:
+    """Return what changes a head: matrices by steps of one size in every direction, the rest by AdamW.
+
+    Source: Jordan et al. 2024, Muon; its rate is one for AdamW by Liu et al. 2025 (arXiv:2502.16982).
+    """
+    matrices = [each for each in head.tensors.values() if each.ndim == 2]
+    rest = [each for each in head.tensors.values() if each.ndim != 2]
+    muon = torch.optim.Muon(matrices, lr, DECAY, MOMENTUM, adjust_lr_fn="match_rms_adamw")
+    return [muon, *([torch.optim.AdamW(rest, lr, BETAS, weight_decay=0.0, fused=True)] if rest else [])]
 
 
 def fastest_dtype(device: str) -> str:

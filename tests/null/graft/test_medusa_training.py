@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from outpace.convert.mix import MIXES  # noqa: E402 - as it is trained
 from outpace.gguf.join import open_with_head  # noqa: E402
+from outpace.graft import start  # noqa: E402
 from outpace.graft.dataset import Batch, Depth  # noqa: E402
 from outpace.graft.head import Head, at_once  # noqa: E402
-from outpace.graft.kinds import kind  # noqa: E402
 from outpace.graft.medusa import MedusaBlueprint  # noqa: E402
 from outpace.graft.result import write_head  # noqa: E402
 from outpace.models import load_plan  # noqa: E402
@@ -42,7 +42,7 @@ def test_each_depth_is_the_head_of_its_number(arch: str, tmp_path: Path):
         assert design.has_head and set(design.shapes) == {
             f"medusa.{i}.{p}" for i in range(K) for p in ("weight", "bias")
         }
-        tensors = kind("medusa").start(design, 0, 1)
+        tensors = start.from_zeros(design)
         best = [each.argmax(1) for each in expected]
         matrix = torch.from_numpy(medusa.Heads(file).matrix).float()
         for x, theirs in zip(at_once(design, tensors, batch(best), torch.float32), expected, strict=True):
@@ -57,7 +57,7 @@ def test_new_heads_are_zeros_and_written_they_are_the_models_own(tmp_path: Path)
     base = tiny.write_tiny(tmp_path / "tiny.gguf", "qwen35")
     with open_gguf(base) as file:
         design = MedusaBlueprint(file, 2)
-        tensors = kind("medusa").start(design, 0, 1)
+        tensors = start.from_zeros(design)
         assert not design.has_head and all(not each.any() for each in tensors.values())
         write_head(design, tensors, MIXES["Q8_0"], tmp_path / "head.gguf")
     with open_with_head(base, tmp_path / "head.gguf") as file:
