@@ -89,7 +89,7 @@ def _acceptance(before: dict[str, Any], after: dict[str, Any]) -> str:
     return (
         f"Prompts that no head is trained on, answered greedily with {after['depth']} guesses every round whether they "
         "pay or not: the share of rounds\nin which all guesses up to a depth were kept, of what training began from "
-        f"(the model's last layer) and of what came of it.\n{same}\n\n" + "\n".join(rows) + "\n"
+        f"(the best linear guess) and of what came of it.\n{same}\n\n" + "\n".join(rows) + "\n"
     )
 
 

@@ -8,7 +8,6 @@
 //   of 1/256. For float weights two partial sums (even and odd k) are added at the end.
 // Nothing depends on T, on the tile or on the thread, so one row alone and the same row among others get the same bits;
 // every operation is exactly rounded, so all tiers agree.
-// Unpacking is shared by up to kWidth rows of x, and the reading of x by up to kTiles tiles.
 #pragma once
 
 #include "kernels/formats.h"
@@ -16,15 +15,20 @@
 namespace outpace {
 namespace {
 
+// An unpacked tile serves up to kWidth rows of x, and a row of x that is read serves kTiles tiles at once: with many
+// rows that saves unpacking and reading. Up to kFewRows rows wait for the weights instead, which memory gives sooner
+// when they are asked for in several places: kFewTiles tiles at once.
 #if defined(__AVX512F__)
-constexpr int kWidth = 8, kTiles = 2, kFew = 4, kTilesOfFew = 4;
+constexpr int kWidth = 8, kTiles = 2, kFewRows = 4, kFewTiles = 4;
 #elif defined(__AVX2__)
-constexpr int kWidth = 4, kTiles = 1, kFew = 1, kTilesOfFew = 4;
+constexpr int kWidth = 4, kTiles = 1, kFewRows = 1, kFewTiles = 4;
 #else
-constexpr int kWidth = 2, kTiles = 1, kFew = 1, kTilesOfFew = 1;
+constexpr int kWidth = 2, kTiles = 1, kFewRows = 1, kFewTiles = 1;
 #endif
 constexpr int kPrefetchBytes = 4096;
-constexpr int kFewRows = 3;  // one row in so many is done by itself
+// Of rows that are computed together, those whose codes have lower halves are done by themselves if they are fewer than
+// one in so many.
+constexpr int kLowShare = 3;
 
 OUTPACE_INLINE void prefetch(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 2);
@@ -155,7 +159,7 @@ __attribute__((noinline)) void sub_block_with_low(const uint8_t* const (&blocks)
         const auto in_parts = [&](int i, int t) OUTPACE_ALWAYS {
             return add(shl<8>(sub(sums[i][t], set1_i32(kFloatBits))), start<F, R>(x.low_offsets[t * n_blocks], 0));
         };
-        if (n_with_low * kFewRows >= T) {
+        if (n_with_low * kLowShare >= T) {
             for (int i = 0; i < N; ++i)
                 for (int t = 0; t < T; ++t) sums[i][t] = in_parts(i, t);
             dot_run<F, R, T, P>(blocks, pair, RowPointers<T>(x.low, x.row_stride), sums);
@@ -297,10 +301,10 @@ struct PlainRows {
     };
 };
 
-// Few rows are read by memory's leave, which is read from several places at a time; many share what is read of them.
+// All rows against the tiles from `tile` on, several tiles at once as far as they go.
 template <template <int, int> class Rows>
 OUTPACE_INLINE void in_tiles(const LinearArgs& a, int tile, int end) {
-    if (a.T <= kFew) tile = in_groups<Rows, kFew, kTilesOfFew>(a, tile, end);
+    if (a.T <= kFewRows) tile = in_groups<Rows, kFewRows, kFewTiles>(a, tile, end);
     tile = in_groups<Rows, kWidth, kTiles>(a, tile, end);
     in_groups<Rows, kWidth, 1>(a, tile, end);
 }
