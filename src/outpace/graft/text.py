@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outpace.errors import ConfigError
+from outpace.graft.asking import Asker
 from outpace.graft.work import whole_file
 from outpace.llm import LLM
+from outpace.sampling.params import SamplingParams
 from outpace.text.chat import ChatTemplate
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ MOST_PROMPT, MOST_ANSWER = 384, 384
 # Texts of a shard for each sequence that is written at a time: more leave the engine less often half empty.
 ROUNDS = 8
 TEMPERATURE = 0.8
+# Seeds of a shard: more than it has texts.
+SEEDS = 1 << 20
 
 Progress = Callable[[str, int, int], None]
 
@@ -105,7 +109,8 @@ def write_texts(
         folder: Where they are.
         model: The model's file.
         file: The same, opened.
-        prompts: What to answer: without end, or again and again.
+        prompts: What to answer: without end, or again and again. Of those without end the model asks half itself,
+            where it has a chat template.
         n_tokens: How many tokens of answers.
         seed: Of the noise of sampled answers.
         parallel: Texts written at a time.
@@ -119,17 +124,20 @@ def write_texts(
         ConfigError: No prompt is short enough.
     """
     llm: LLM | None = None
+    template = ChatTemplate.from_metadata(file.metadata)
+    n_texts, is_asked = ROUNDS * parallel, not isinstance(prompts, list) and template is not None
     done = 0
     try:
-        for i, plan in enumerate(plans(prompts, ROUNDS * parallel, seed)):
+        for i, plan in enumerate(plans(prompts, n_texts // 2 if is_asked else n_texts, seed)):
             path = shard_path(folder, i)
             if not path.exists():
                 if llm is None:
                     context = min(file.metadata.int(f"{file.metadata.str('general.architecture')}.context_length"), 768)
                     llm = LLM(model, parallel=parallel, threads=threads, context=context, progress=progress)
-                    given = _prompter(file, llm.tokenizer, min(MOST_PROMPT, context // 2))
-                report = _Report(progress, done, n_tokens)
-                texts = _answers(llm, given(plan.prompts), plan, report)
+                    given = _prompter(template, llm.tokenizer, min(MOST_PROMPT, context // 2))
+                    asker = Asker(llm, template) if template and is_asked else None
+                own = asker.ask(n_texts - len(plan.prompts), plan.seed * SEEDS + SEEDS // 2) if asker else []
+                texts = _answers(llm, given([*plan.prompts, *own]), plan, _Report(progress, done, n_tokens))
                 with whole_file(path) as part, part.open("wb") as out:
                     np.savez(out, **texts._asdict())
             done += load(path).n_written
@@ -153,9 +161,8 @@ class _Report:
         self._progress("writing text", min(self._done, self._total), self._total)
 
 
-def _prompter(file: GGUFFile, tokenizer: Tokenizer, most: int) -> Callable[[list[str]], list[list[int]]]:
+def _prompter(template: ChatTemplate | None, tokenizer: Tokenizer, most: int) -> Callable[[list[str]], list[list[int]]]:
     """Return what makes tokens of prompts, through the file's chat template if it has one; long ones are left out."""
-    template = ChatTemplate.from_metadata(file.metadata)
 
     def encode(prompts: list[str]) -> list[list[int]]:
         texts = [template.render([{"role": "user", "content": each}]) for each in prompts] if template else prompts
@@ -168,7 +175,10 @@ def _prompter(file: GGUFFile, tokenizer: Tokenizer, most: int) -> Callable[[list
 
 
 def _answers(llm: LLM, prompts: list[list[int]], plan: Plan, report: Callable[[int], None]) -> Texts:
-    stream = llm.stream(prompt_tokens=prompts, max_tokens=MOST_ANSWER, temperature=plan.temperature, seed=plan.seed)
+    # Noise is of a seed and a position: with one seed for all, the answers of a shard would lean to the same tokens.
+    seeds = range(plan.seed * SEEDS, plan.seed * SEEDS + len(prompts))
+    params = [SamplingParams(temperature=plan.temperature, seed=seed % 2**64) for seed in seeds]
+    stream = llm.stream(prompt_tokens=prompts, max_tokens=MOST_ANSWER, params=params)
     for piece in stream:
         report(len(piece.tokens))
     texts = [[*prompt, *result.tokens] for prompt, result in zip(prompts, stream.results, strict=True)]

@@ -201,3 +201,13 @@ def test_a_file_without_tokenizer_takes_and_gives_tokens(tmp_path):
             llm.generate("hello")
         with pytest.raises(RequestError, match="no text that a stop string could end"):
             llm.generate(prompt_tokens=[1], stop="x")
+
+
+def test_prompts_that_are_answered_together_may_each_be_sampled_in_their_own_way(llm):
+    ways = [SamplingParams(temperature=1.5, seed=seed) for seed in (1, 2, 1)]
+    found = llm.generate(["hello"] * 3, params=ways, max_tokens=20, ignore_eos=True)
+    alone = [llm.generate("hello", params=way, max_tokens=20, ignore_eos=True) for way in ways]
+    assert [each.tokens for each in found] == [each.tokens for each in alone]
+    assert found[0].tokens == found[2].tokens != found[1].tokens
+    with pytest.raises(RequestError, match="params are 2, and there are 3 prompts; one for each is needed"):
+        llm.generate(["hello"] * 3, params=ways[:2])
