@@ -12,6 +12,8 @@ from outpace.backends.reference import ReferenceBackend
 from outpace.errors import UnsupportedError
 from outpace.gguf.file import open_gguf
 from outpace.gguf.quants import dequantize
+from outpace.gguf.types import GGMLType
+from outpace.gguf.weights import WeightRef
 from outpace.graph.step import Segment, Step
 from outpace.models import DEFINITIONS, load_plan
 
@@ -61,6 +63,23 @@ def test_sequences_of_a_batch_and_texts_of_a_sequence_do_not_see_each_other(tmp_
             seen = Seen(1, torch.ones(1, n, n, dtype=torch.bool).tril())
             alone = _run(blueprint, tensors, tokens[rows], before[rows], np.arange(12)[rows], seen)["hidden"]
             torch.testing.assert_close(whole[rows], alone)
+
+
+@pytest.mark.parametrize("shape", [(7, 32), (5, 3, 16)])
+def test_a_norm_has_the_gradient_of_its_parts(shape):
+    generator = torch.Generator().manual_seed(1)
+    x, slope = (torch.randn(shape, generator=generator) for _ in range(2))
+    weight = torch.rand(shape[-1], generator=generator) + 0.5
+    ours = [each.clone().requires_grad_() for each in (x, weight)]
+    ops = TorchOps({"w": ours[1]}, torch.arange(1), x, torch.arange(1), Seen(1, torch.ones(1, 1, 1, dtype=torch.bool)))
+    found = ops.rms_norm(ours[0], WeightRef("w", GGMLType.F32, (shape[-1],), 0), 1e-5)
+    double = [each.double().requires_grad_() for each in (x, weight)]
+    expected = double[0] / (double[0].square().mean(-1, keepdim=True) + 1e-5).sqrt() * double[1]
+    (found * slope).sum().backward()
+    (expected * slope.double()).sum().backward()
+    torch.testing.assert_close(found.detach(), expected.detach().float(), rtol=1e-5, atol=1e-6)
+    for each, other in zip(ours, double, strict=True):
+        torch.testing.assert_close(each.grad, other.grad.float(), rtol=1e-4, atol=1e-5)
 
 
 def _tensors(file):
