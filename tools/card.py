@@ -71,10 +71,9 @@ def _what(entry: Entry, head: Head, record: dict[str, Any]) -> str:
 def _data(settings: dict[str, Any]) -> str:
     return (
         f"**What it learned from.** {settings['tokens']:,} tokens that the model itself wrote, on this engine, in "
-        "answer to the prompts that come\nwith `outpace graft train` and to as many that it asked itself: half of the "
-        "answers its likeliest tokens, half sampled\nat temperature 0.8. What it was to say at each place is what the "
-        "rounded model says there. There was no "
-        "other text, and none of the prompts below or others of their topics.\n"
+        "answer to the prompts that come\nwith `outpace graft train`: half of the answers its likeliest tokens, half "
+        "sampled at temperature 0.8. What it was to say at each\nplace is what the rounded model says there. "
+        "There was no other text, and none of the prompts below or others of their topics.\n"
     )
 
 

@@ -74,11 +74,11 @@ def test_drafting_changes_no_token(trained, temperature):
 
 def test_both_kinds_are_trained_on_one_text(given, trained, tmp_path):
     work = trained.with_name("work")
-    shards = {path: path.stat().st_mtime_ns for path in [*work.glob("text-*"), *work.glob("targets-*")]}
+    shards = {path: path.stat().st_mtime_ns for path in work.glob("shard-*")}
     assert shards and not (work / "training").exists()
     out = tmp_path / "mtp.gguf"
     assert run(given, out, work=str(work), depths=3, passes=3) == 0
-    assert {path: path.stat().st_mtime_ns for path in [*work.glob("text-*"), *work.glob("targets-*")]} == shards
+    assert {path: path.stat().st_mtime_ns for path in work.glob("shard-*")} == shards
     assert any("nextn" in name for name in contents(out)) and not any("medusa" in name for name in contents(out))
     # Put on one model, either drafts.
     both = tmp_path / "both.gguf"

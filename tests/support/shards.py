@@ -30,16 +30,15 @@ def draw(random: np.random.Generator, n_vocab: int, hidden: Any) -> Text:
 
 def write(folder: Path, i: int, given: Sequence[Text]) -> None:
     """Write shard i."""
-    from outpace.graft.text import Texts, shard_path
+    from outpace.graft.shards import Shard, save_shard
 
-    texts = Texts(
-        np.concatenate([each.tokens for each in given]),
-        np.array([len(each.tokens) for each in given], np.int32),
-        np.array([each.n_prompt for each in given], np.int32),
+    n = sum(len(each.tokens) for each in given)
+    shard = Shard(
+        text=np.concatenate([each.tokens for each in given]),
+        lengths=np.array([len(each.tokens) for each in given], np.int32),
+        n_prompt=np.array([each.n_prompt for each in given], np.int32),
+        hidden=np.concatenate([each.hidden for each in given]),
+        best=np.concatenate([each.best for each in given]),
+        logprobs=np.tile(np.log(SHARES), (n, 1)).astype(np.float16),
     )
-    np.savez(shard_path(folder, i), **texts._asdict())
-    at = folder / f"targets-{i:05}"
-    at.mkdir()
-    np.save(at / "hidden.npy", np.concatenate([each.hidden for each in given]))
-    np.save(at / "tokens.npy", np.concatenate([each.best for each in given]))
-    np.save(at / "logprobs.npy", np.tile(np.log(SHARES), (len(texts.tokens), 1)).astype(np.float16))
+    save_shard(folder, i, shard)

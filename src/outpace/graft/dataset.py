@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from outpace.graft.targets import Targets, open_targets
+from outpace.graft.shards import Shard, open_shard
 
 # One block in so many is not trained on.
 HELD_OUT = 16
@@ -49,19 +49,18 @@ class Batch(NamedTuple):
     depths: list[Depth]
 
 
-class _Shard:
+class _Positions:
     """A shard's arrays, and what of each position is known without reading them."""
 
-    def __init__(self, targets: Targets) -> None:
-        texts = targets.texts
-        n = len(texts.lengths)
-        self.targets = targets
-        self.text = np.repeat(np.arange(n, dtype=np.int32), texts.lengths)
-        first = np.cumsum(texts.lengths) - texts.lengths
+    def __init__(self, shard: Shard) -> None:
+        lengths = shard.lengths
+        self.shard = shard
+        self.text = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        first = np.cumsum(lengths) - lengths
         self.position = (np.arange(len(self.text)) - first[self.text]).astype(np.int32)
         # Guesses are made from the first token of the answer on; after the last one there is nothing to say.
-        self.is_answer = self.position >= texts.n_prompt[self.text]
-        self.is_said = self.position < texts.lengths[self.text] - 1
+        self.is_answer = self.position >= shard.n_prompt[self.text]
+        self.is_said = self.position < lengths[self.text] - 1
 
 
 class Dataset:
@@ -85,10 +84,10 @@ class Dataset:
             n_depths: Depths of a batch.
         """
         self._block, self._n_depths, self._n_vocab = block, n_depths, n_vocab
-        self._shards = [_Shard(open_targets(folder, i)) for i in range(n_shards)]
+        self._shards = [_Positions(open_shard(folder, i)) for i in range(n_shards)]
         self._places: Tensor | None = None
         self._n_kept = 0
-        every = [(i, at) for i, shard in enumerate(self._shards) for at in range(0, len(shard.text), block)]
+        every = [(i, at) for i, known in enumerate(self._shards) for at in range(0, len(known.text), block)]
         # Neighbours share a text: what is held out is taken in runs.
         run = min(4, -(-len(every) // HELD_OUT))
         is_held = [i % (HELD_OUT * run) < run for i in range(len(every))]
@@ -97,10 +96,10 @@ class Dataset:
         self.counts = np.zeros(n_vocab, np.int64)
         self.n_positions = 0
         for i, at in self.train.tolist():
-            shard, rows = self._shards[i], slice(at, at + block)
-            counted = shard.is_answer[rows] & shard.is_said[rows]
+            known, rows = self._shards[i], slice(at, at + block)
+            counted = known.is_answer[rows] & known.is_said[rows]
             self.n_positions += int(counted.sum())
-            self.counts += np.bincount(shard.targets.tokens[rows, 0][counted], minlength=n_vocab)
+            self.counts += np.bincount(known.shard.best[rows, 0][counted], minlength=n_vocab)
 
     def narrow(self, most: int) -> NDArray[np.int64]:
         """Choose the tokens that guesses may be, and speak of them from here on by their place among these.
@@ -139,24 +138,24 @@ class Dataset:
             depths.append(Depth(tokens[:, rows].flatten().long(), position[:, rows].flatten(), counts, places, shares))
         return Batch(hidden.flatten(0, 1).float(), sight, depths)
 
-    def _read(self, shard: _Shard, at: int) -> Sequence[NDArray[np.generic]]:
+    def _read(self, known: _Positions, at: int) -> Sequence[NDArray[np.generic]]:
         """Return a block's arrays, longer by the depths after the first; past the shard's end nothing counts."""
         n = self._block + self._n_depths - 1
-        end = min(at + n, len(shard.text))
+        end = min(at + n, len(known.text))
         rows, missing = slice(at, end), at + n - end
         before = slice(max(at - 1, 0), at + self._block - 1)
-        hidden = np.zeros((self._block, shard.targets.hidden.shape[1]), np.float16)
-        given = shard.targets.hidden[before]
+        hidden = np.zeros((self._block, known.shard.hidden.shape[1]), np.float16)
+        given = known.shard.hidden[before]
         offset = 0 if at else 1
         hidden[offset : offset + len(given)] = given[: self._block - offset]
-        hidden[: min(end - at, self._block)][shard.position[at : min(end, at + self._block)] == 0] = 0
-        counted = np.stack([shard.is_answer[rows], shard.is_said[rows]], 1)
+        hidden[: min(end - at, self._block)][known.position[at : min(end, at + self._block)] == 0] = 0
+        counted = np.stack([known.is_answer[rows], known.is_said[rows]], 1)
         arrays = (
-            shard.text[rows],
-            shard.position[rows],
+            known.text[rows],
+            known.position[rows],
             counted,
-            shard.targets.texts.tokens[rows],
-            shard.targets.tokens[rows],
-            shard.targets.logprobs[rows],
+            known.shard.text[rows],
+            known.shard.best[rows],
+            known.shard.logprobs[rows],
         )
         return hidden, *(np.pad(each, ((0, missing), *((0, 0),) * (each.ndim - 1))) for each in arrays)

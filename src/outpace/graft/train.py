@@ -26,8 +26,7 @@ from outpace.graft.kinds import Kind
 from outpace.graft.prompts import read_prompts, training_prompts
 from outpace.graft.report import Report
 from outpace.graft.result import write_head, write_whole
-from outpace.graft.targets import compute_targets
-from outpace.graft.text import write_texts
+from outpace.graft.text import write_text
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
 from outpace.graft.work import agree, folder_of, identity, whole_file
 
@@ -145,7 +144,6 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         trunk = _trunk(job, blueprint, own_folder, progress)
         asked, answered = _prompts(job, own)
         n_shards = _text(job, blueprint, folder, answered, progress)
-        compute_targets(folder, n_shards, blueprint, CpuBackend(job.threads), progress)
         data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
         trainer = _trainer(job, kind, blueprint, data, own_folder, device)
         trainer.run(progress)
@@ -197,9 +195,10 @@ def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | li
         "seed": job.seed,
     }
     agree(folder / "text.json", settings, f"or remove {folder} to begin anew")
-    return write_texts(
-        folder, job.base, blueprint.file, prompts, job.tokens,
-        seed=job.seed, parallel=job.parallel, threads=job.threads, progress=progress,
+    backend = CpuBackend(job.threads, progress=lambda done, total: progress("loading", done, total))
+    return write_text(
+        folder, blueprint, backend, prompts, job.tokens,
+        seed=job.seed, parallel=job.parallel, progress=progress,
     )  # fmt: skip
 
 

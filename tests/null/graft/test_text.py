@@ -1,21 +1,23 @@
-"""The text to train on: what it goes on from, and who asks it."""
+"""The text to train on: what it goes on from, and that it goes on where it was left."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests.support import tiny
 from tests.support.toy_metadata import toy_gpt2
 
-from outpace.gguf.file import open_gguf
-from outpace.llm import LLM
-
 pytest.importorskip("torch", reason="training needs torch")
 
-from outpace.graft.asking import Asker
+from outpace.backends.cpu import CpuBackend
+from outpace.errors import ConfigError
+from outpace.gguf.file import open_gguf
+from outpace.graft.blueprint import Blueprint
 from outpace.graft.prompts import training_prompts
-from outpace.graft.text import load, shard_path, write_texts
-from outpace.text.chat import ChatTemplate
+from outpace.graft.shards import open_shard
+from outpace.graft.text import ROUNDS, TEMPERATURE, Plan, plans, write_text
+from outpace.text.tokenizer import Tokenizer
 
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}<|im_start|>"
 
@@ -26,40 +28,60 @@ def path(tmp_path_factory) -> Path:
     text = {key: list(each) if isinstance(each, tuple) else each for key, each in text.items()}
     n_vocab = len(text["tokenizer.ggml.tokens"])
     keys = tiny.metadata("llama", n_vocab=n_vocab) | text | {"llama.context_length": 1024}
-    return tiny.write(
-        tmp_path_factory.mktemp("text") / "base.gguf", keys, tiny.arrays(tiny.shapes("llama", n_vocab=n_vocab), 1)
-    )
+    arrays = tiny.arrays(tiny.shapes("llama", n_vocab=n_vocab), 1)
+    return tiny.write(tmp_path_factory.mktemp("text") / "base.gguf", keys, arrays)
 
 
-def test_a_model_asks_where_its_template_lets_a_user_begin(path):
-    with LLM(path, parallel=8, context=512) as llm, open_gguf(path) as file:
-        template = ChatTemplate.from_metadata(file.metadata)
-        assert template is not None
-        asker = Asker(llm, template)
-        assert llm.tokenizer.decode(asker.opening) == "<|im_start|>user "
-        found = asker.ask(24, 7)
-        assert len(set(found)) == len(found) > 2 and all(text == text.strip() != "" for text in found)
-        assert found == asker.ask(24, 7) and found != asker.ask(24, 100)
-        # Each is a text of its own seed, whoever asks beside it.
-        assert set(asker.ask(12, 7)) <= set(found)
-        assert Asker(llm, ChatTemplate({"default": "no place for a user"})).ask(4, 0) == []
-
-
-def test_half_of_the_prompts_are_the_models_own_and_answers_differ(path, tmp_path):
-    shipped = training_prompts(0)
+def write(folder: Path, path: Path, prompts: Iterator[str] | list[str], n_tokens: int, told: list[int]) -> int:
     with open_gguf(path) as file:
-        n = write_texts(
-            tmp_path, path, file, shipped, 600,
-            seed=0, parallel=4, threads=1, progress=lambda *_: None,
+        return write_text(
+            folder, Blueprint(file), CpuBackend(1), prompts, n_tokens,
+            seed=0, parallel=2, progress=lambda _, n, total: told.append(n) if n <= total else told.append(-1),
         )  # fmt: skip
-        texts = load(shard_path(tmp_path, 0))
-        with LLM(path) as llm:
-            first = np.cumsum(texts.lengths) - texts.lengths
-            prompts = [
-                llm.tokenizer.decode(texts.tokens[at : at + n_prompt].tolist())
-                for at, n_prompt in zip(first.tolist(), texts.n_prompt.tolist(), strict=True)
-            ]
-    asked = {text for _, text in zip(range(16), training_prompts(0), strict=False)}
-    is_shipped = [any(text in prompt for text in asked) for prompt in prompts]
-    assert n >= 1 and 0 < sum(is_shipped) <= 16 and 0 < len(prompts) - sum(is_shipped) <= 16
-    assert is_shipped == sorted(is_shipped, reverse=True)
+
+
+def test_shards_answer_the_prompts_in_their_order_and_are_written_once(path, tmp_path):
+    told: list[int] = []
+    n = write(tmp_path, path, training_prompts(0), 6000, told)
+    assert n > 1 and told == sorted(told) and told[-1] == 6000 and told[0] >= 0
+    shards = [open_shard(tmp_path, i) for i in range(n)]
+    assert sum(each.n_written for each in shards) >= 6000 > sum(each.n_written for each in shards[:-1])
+    with open_gguf(path) as file:
+        tokenizer = Tokenizer.from_metadata(file.metadata)
+    asked = list(islice(training_prompts(0), n * ROUNDS * 2))
+    said = []
+    for shard in shards:
+        at = 0
+        for length, n_prompt in zip(shard.lengths.tolist(), shard.n_prompt.tolist(), strict=True):
+            said.append(tokenizer.decode(shard.text[at : at + n_prompt].tolist()))
+            at += length
+    # Of toy merges a prompt may be too long; none is out of its turn.
+    expected = [f"<|im_start|>user {text}<|im_end|><|im_start|>" for text in asked]
+    rest = iter(expected)
+    assert len(said) > len(expected) // 2 and all(text in rest for text in said)
+    times = {each: each.stat().st_mtime_ns for each in tmp_path.glob("shard-*/*")}
+    assert write(tmp_path, path, training_prompts(0), 6000, told) == n
+    assert {each: each.stat().st_mtime_ns for each in tmp_path.glob("shard-*/*")} == times
+    assert write(tmp_path, path, training_prompts(0), 6001 + shards[-1].n_written, told) > n
+
+
+def test_a_list_is_answered_greedily_then_again_with_other_noise():
+    found = list(islice(plans(["a", "b", "c"], 2, 7), 6))
+    assert found == [
+        Plan(["a", "b"], 0.0, 7), Plan(["c"], 0.0, 7),
+        Plan(["a", "b"], TEMPERATURE, 8), Plan(["c"], TEMPERATURE, 8),
+        Plan(["a", "b"], TEMPERATURE, 9), Plan(["c"], TEMPERATURE, 9),
+    ]  # fmt: skip
+
+
+def test_prompts_without_end_are_answered_once_half_of_them_greedily():
+    found = list(islice(plans(map(str, range(100)), 3, 7), 4))
+    assert [each.prompts for each in found] == [["0", "1", "2"], ["3", "4", "5"], ["6", "7", "8"], ["9", "10", "11"]]
+    assert [each.temperature for each in found] == [0.0, TEMPERATURE, 0.0, TEMPERATURE]
+    assert len({each.seed for each in found}) == 4
+
+
+def test_prompts_that_are_all_too_long_are_told(path, tmp_path):
+    with pytest.raises(ConfigError, match="at most 384 tokens"):
+        write(tmp_path, path, ["x" * 3000], 10, [])
+    assert not list(tmp_path.iterdir())
