@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HEADS = {"mtp": "multi-token-prediction head", "medusa": "Medusa heads"}
+from outpace.gguf.heads import NAMES
 
 
 class Row(NamedTuple):
@@ -35,11 +35,11 @@ def rows(measured: Sequence[dict[str, Any]]) -> list[Row]:
     """Return copying, then of each file its head alone and what `outpace run` does with it."""
     found = [Row("copies alone", (), None, _times(measured[0], "suffix"))]
     for each in measured:
-        head = next(head for head in HEADS if f"{head}_per_s" in each["all"])
+        head = next(head for head in NAMES if f"{head}_per_s" in each["all"])
         depths, per_round = each["all"]["acceptance_by_depth"], each["all"]["tokens_per_round"]
-        name = f"{HEADS[head]}, {each['depth']} guesses every round"
+        name = f"{NAMES[head]}, {each['depth']} guesses every round"
         found.append(Row(name, depths, per_round, _times(each, head)))
-        found.append(Row(f"`outpace run` with the {HEADS[head]}", (), None, _times(each, "auto")))
+        found.append(Row(f"`outpace run` with the {NAMES[head]}", (), None, _times(each, "auto")))
     return found
 
 

@@ -22,5 +22,5 @@ def test_speeds_stand_over_the_plain_run_of_their_own_file():
     lines = table(found).splitlines()
     assert lines[0] == "|  | depth 1 | depth 2 | tokens a round | code | all |"
     assert lines[2] == "| copies alone |  |  |  | 1.20 | 1.20 |"
-    assert lines[3] == "| multi-token-prediction head, 2 guesses every round | 0.50 | 0.25 | 1.75 | 1.50 | 1.50 |"
+    assert lines[3] == "| MTP layers, 2 guesses every round | 0.50 | 0.25 | 1.75 | 1.50 | 1.50 |"
     assert lines[-1] == "| `outpace run` with the Medusa heads |  |  |  | 1.50 | 1.50 |"
