@@ -190,7 +190,7 @@ class LLM:
         prompt_tokens: List[int] | List[List[int]] | None = None,
         messages: List[Mapping[str, Any]] | None = None,
         template: Mapping[str, Any] | None = None,
-        params: SamplingParams | List[SamplingParams] | None = None,
+        params: SamplingParams | None = None,
         max_tokens: int | None = None,
         stop: str | List[str] = (),
         ignore_eos: bool = False,
@@ -205,9 +205,7 @@ class LLM:
             prompt_tokens: Tokens in place of text (or lists of tokens).
             messages: A conversation in place of text; goes through the file's chat template.
             template: Keyword arguments of the chat template (`tools`, `enable_thinking`, ...).
-            params: How tokens are chosen; a list of them where several prompts are given, one for each. The noise of
-                sampled text is of its seed and positions alone: the same prompt twice needs two seeds to be answered
-                in two ways.
+            params: How tokens are chosen.
             max_tokens: Most tokens to write; None for as many as the context holds.
             stop: Text, or several, that ends the answer and is not part of it.
             ignore_eos: Go on past the tokens that end a text.
@@ -230,12 +228,10 @@ class LLM:
                 f"one of prompt, prompt_tokens and messages is needed; found {', '.join(given) or 'none'}"
             )
         who = self._drafter_named(drafter)
+        chosen = _sampling(params, sampling)
         prompts, is_many = self._encode(prompt, prompt_tokens, messages, template or {})
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        chosen = _sampling(params, sampling, len(prompts))
-        requests = [
-            Request(tuple(each), how, max_tokens, stops, ignore_eos) for each, how in zip(prompts, chosen, strict=True)
-        ]
+        requests = [Request(tuple(each), chosen, max_tokens, stops, ignore_eos) for each in prompts]
         sequences = [self._sequence(each, self._drafter(who, len(each.tokens))) for each in requests]
         return Stream(self._engine, sequences, self.load_s, is_many, on_prompt)
 
@@ -370,21 +366,15 @@ def _cpu(tier: str | None, progress: Progress | None) -> Callable[[int], Backend
     return make
 
 
-def _sampling(
-    params: SamplingParams | List[SamplingParams] | None, options: Mapping[str, Any], n: int
-) -> list[SamplingParams]:
-    """Return the sampling settings of n prompts that a caller's options make; an unknown name is an error."""
+def _sampling(params: SamplingParams | None, options: Mapping[str, Any]) -> SamplingParams:
+    """Return the sampling settings that a caller's options make; an unknown name is an error."""
     if params is not None:
-        if options:
-            raise RequestError(f"give params or {', '.join(options)}, not both")
-        if isinstance(params, SamplingParams):
-            return [params] * n
-        if len(params) != n:
-            raise RequestError(f"params are {len(params)}, and there are {n} prompts; one for each is needed")
-        return list(params)
+        if not options:
+            return params
+        raise RequestError(f"give params or {', '.join(options)}, not both")
     known = [field.name for field in fields(SamplingParams)]
     for name in options:
         if name not in known:
             expected = f"no such option (known: {', '.join(known)}){nearest(name, known)}"
             raise ConfigError(f"the option {name}", options[name], expected)
-    return [SamplingParams(**options)] * n
+    return SamplingParams(**options)

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.support import tiny, toy_metadata
+from tests.support import tiny
 
 from outpace.gguf.file import open_gguf
 
@@ -19,11 +19,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def write_model(path: Path, arch: str = "llama") -> Path:
     """Write a tiny model with random weights and a tokenizer of bytes."""
-    text = dict(toy_metadata.toy_gpt2())
-    text["tokenizer.ggml.tokens"] = list(text["tokenizer.ggml.tokens"])
-    text["tokenizer.ggml.merges"] = list(text["tokenizer.ggml.merges"])
-    sizes = SIZES | {"n_vocab": len(text["tokenizer.ggml.tokens"])}
-    return tiny.write(path, tiny.metadata(arch, **sizes) | text, tiny.arrays(tiny.shapes(arch, **sizes), 1))
+    return tiny.write_speaking(path, arch, seed=1, **SIZES)
 
 
 def write_prompts(path: Path, n: int = 60) -> Path:

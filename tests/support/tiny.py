@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from bench import hybrid
+from tests.support.toy_metadata import toy_gpt2
 
 from outpace.gguf.types import GGMLType
 from outpace.gguf.writer import write_gguf
@@ -118,6 +119,16 @@ def write(path: Path, keys: dict[str, Any], tensors: dict[str, np.ndarray]) -> P
     """Write F32 tensors."""
     write_gguf(path, keys, {name: (GGMLType.F32, array.shape, array) for name, array in tensors.items()})
     return path
+
+
+def write_speaking(
+    path: Path, arch: str = "llama", *, seed: int = 0, context: int = 512, template: str | None = None, **sizes: int
+) -> Path:
+    """Write a whole tiny model with the toy tokenizer of bytes, and a chat template if one is given."""
+    text = toy_gpt2() if template is None else toy_gpt2(chat_template=template)
+    sizes |= {"vocab" if arch in hybrid.ARCHS else "n_vocab": len(text["tokenizer.ggml.tokens"])}
+    keys = metadata(arch, **sizes) | text | {f"{arch}.context_length": context}
+    return write(path, keys, arrays(shapes(arch, **sizes), seed))
 
 
 def write_tiny(path: Path, arch: str = "llama", *, tied: bool = False, seed: int = 0, **sizes: int) -> Path:

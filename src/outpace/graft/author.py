@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,22 +34,11 @@ MOST_PROMPT, MOST_ANSWER = 384, 192
 TOP = 16
 
 
-class _Said(NamedTuple):
-    """What the model says after some rows.
-
-    Attributes:
-        best: Likeliest tokens, the likeliest first [n, K].
-        logprobs: Their log-probabilities [n, K].
-    """
-
-    best: NDArray[np.int32]
-    logprobs: NDArray[np.float16]
-
-
 class _Text:
     """A text being written.
 
-    State: its tokens, how many of them the model has read, and what came of each step.
+    State: its tokens, how many of them the model has read, and what each step gave: hidden states of all rows, and of
+    the last one the likeliest tokens and their log-probabilities.
     """
 
     def __init__(self, number: int, prompt: Sequence[int], place: int, noise: NDArray[np.float64]) -> None:
@@ -57,7 +46,8 @@ class _Text:
         self.tokens = list(prompt)
         self.n_prompt, self.n_read = len(prompt), 0
         self.hidden: list[NDArray[np.float16]] = []
-        self.said: list[_Said] = []
+        self.best: list[NDArray[np.int32]] = []
+        self.logprobs: list[NDArray[np.float16]] = []
 
     @property
     def n_answer(self) -> int:
@@ -149,28 +139,29 @@ class Author:
         logits = torch.from_numpy(result.logits)
         found, best = logits.topk(min(TOP, logits.shape[1]))
         logprobs = found - logits.logsumexp(-1, keepdim=True)
-        said = _Said(best.numpy().astype(np.int32), logprobs.numpy().astype(np.float16))
         at = 0
-        for i, text in enumerate(texts):
+        for text, tokens_of, logprobs_of in zip(
+            texts, best.numpy().astype(np.int32), logprobs.numpy().astype(np.float16), strict=True
+        ):
             n = len(text.tokens) - text.n_read
             text.hidden.append(result.hidden[at : at + n].astype(np.float16))
-            text.said.append(_Said(said.best[i : i + 1], said.logprobs[i : i + 1]))
+            text.best.append(tokens_of)
+            text.logprobs.append(logprobs_of)
             text.n_read = len(text.tokens)
             at += n
         if not temperature:
-            return list(map(int, said.best[:, 0]))
+            return list(map(int, best[:, 0]))
         return _sampled(logits, best, temperature, [text.noise for text in texts])
 
     def _shard(self, texts: Sequence[_Text]) -> Shard:
         lengths = np.array([len(each.tokens) for each in texts], np.int32)
         n_prompt = np.array([each.n_prompt for each in texts], np.int32)
-        top = texts[0].said[0].best.shape[1]
+        top = len(texts[0].best[0])
         best = np.zeros((lengths.sum(), top), np.int32)
         logprobs = np.zeros((lengths.sum(), top), np.float16)
         for text, end in zip(texts, np.cumsum(lengths).tolist(), strict=True):
-            rows = slice(end - len(text.said), end)
-            best[rows] = np.concatenate([each.best for each in text.said])
-            logprobs[rows] = np.concatenate([each.logprobs for each in text.said])
+            rows = slice(end - len(text.best), end)
+            best[rows], logprobs[rows] = text.best, text.logprobs
         tokens = np.concatenate([np.array(each.tokens, np.int32) for each in texts])
         hidden = np.concatenate([rows for each in texts for rows in each.hidden])
         return Shard(tokens, lengths, n_prompt, hidden, best, logprobs)

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.tiny import arrays, metadata, shapes, write, write_tiny
-from tests.support.toy_metadata import toy_gpt2
+from tests.support.tiny import write_speaking, write_tiny
 
 import outpace
 from outpace.backends.reference import ReferenceBackend
@@ -12,13 +11,11 @@ from outpace.llm import LLM
 from outpace.sampling.params import SamplingParams
 from outpace.speculate import FixedDepth
 
-N_VOCAB = 272
-
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    keys = metadata(n_vocab=N_VOCAB) | toy_gpt2(chat_template="{% for m in messages %}{{ m.content }}{% endfor %}hello")
-    return write(tmp_path_factory.mktemp("llm") / "tiny.gguf", keys, arrays(shapes(n_vocab=N_VOCAB), 3))
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}hello"
+    return write_speaking(tmp_path_factory.mktemp("llm") / "tiny.gguf", seed=3, template=template)
 
 
 def load(path, **options) -> LLM:
@@ -201,13 +198,3 @@ def test_a_file_without_tokenizer_takes_and_gives_tokens(tmp_path):
             llm.generate("hello")
         with pytest.raises(RequestError, match="no text that a stop string could end"):
             llm.generate(prompt_tokens=[1], stop="x")
-
-
-def test_prompts_that_are_answered_together_may_each_be_sampled_in_their_own_way(llm):
-    ways = [SamplingParams(temperature=1.5, seed=seed) for seed in (1, 2, 1)]
-    found = llm.generate(["hello"] * 3, params=ways, max_tokens=20, ignore_eos=True)
-    alone = [llm.generate("hello", params=way, max_tokens=20, ignore_eos=True) for way in ways]
-    assert [each.tokens for each in found] == [each.tokens for each in alone]
-    assert found[0].tokens == found[2].tokens != found[1].tokens
-    with pytest.raises(RequestError, match="params are 2, and there are 3 prompts; one for each is needed"):
-        llm.generate(["hello"] * 3, params=ways[:2])

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import tiny
-from tests.support.toy_metadata import toy_gpt2
+from tests.support.tiny import write_speaking
 
 pytest.importorskip("torch", reason="training needs torch")
 
@@ -29,11 +28,7 @@ PROMPTS = [[*range(7, 7 + n)] for n in (PAGE + 6, 1, 5, 3, PAGE // 2, 2, 1)]
 
 @pytest.fixture(scope="module", params=["llama", "qwen35"])
 def path(request, tmp_path_factory) -> Path:
-    text = {key: list(each) if isinstance(each, tuple) else each for key, each in dict(toy_gpt2()).items()}
-    sizes = {"n_vocab" if request.param == "llama" else "vocab": len(text["tokenizer.ggml.tokens"])}
-    keys = tiny.metadata(request.param, **sizes) | text | {f"{request.param}.context_length": 256}
-    arrays = tiny.arrays(tiny.shapes(request.param, **sizes), 1)
-    return tiny.write(tmp_path_factory.mktemp("author") / "base.gguf", keys, arrays)
+    return write_speaking(tmp_path_factory.mktemp("author") / "base.gguf", request.param, seed=1, context=256)
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.8])

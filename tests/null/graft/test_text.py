@@ -5,8 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from tests.support import tiny
-from tests.support.toy_metadata import toy_gpt2
+from tests.support.tiny import write_speaking
 
 pytest.importorskip("torch", reason="training needs torch")
 
@@ -24,12 +23,7 @@ CHAT = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
-    text = dict(toy_gpt2(chat_template=CHAT))
-    text = {key: list(each) if isinstance(each, tuple) else each for key, each in text.items()}
-    n_vocab = len(text["tokenizer.ggml.tokens"])
-    keys = tiny.metadata("llama", n_vocab=n_vocab) | text | {"llama.context_length": 1024}
-    arrays = tiny.arrays(tiny.shapes("llama", n_vocab=n_vocab), 1)
-    return tiny.write(tmp_path_factory.mktemp("text") / "base.gguf", keys, arrays)
+    return write_speaking(tmp_path_factory.mktemp("text") / "base.gguf", seed=1, context=1024, template=CHAT)
 
 
 def write(folder: Path, path: Path, prompts: Iterator[str] | list[str], n_tokens: int, told: list[int]) -> int:
