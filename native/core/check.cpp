@@ -6,7 +6,7 @@
 namespace outpace {
 namespace {
 
-constexpr int kPage = 64, kChunk = 256;
+constexpr int kPage = 64;
 
 void refuse(bool is_wrong, const char* why) {
     if (is_wrong) throw std::invalid_argument(why);
@@ -48,8 +48,8 @@ void Program::check(const StepView& step) const {
     for (size_t i = 0; i < step.segments.size(); ++i) {
         const SegmentView& s = step.segments[i];
         refuse(s.n_rows <= 0 || s.start < 0, "a segment has no rows or starts before 0");
-        refuse(s.first < 0 || s.first > s.start || s.first % kChunk != 0,
-               "attention begins at a multiple of 256 that is at most the segment's start");
+        refuse(s.first < 0 || s.first > s.start || s.first % kPage != 0,
+               "attention begins at a multiple of 64 that is at most the segment's start");
         rows += s.n_rows;
         const size_t needed = (static_cast<size_t>(s.start) + static_cast<size_t>(s.n_rows) + kPage - 1) / kPage;
         refuse(needed > step.n_pages[i], "a segment's page table is too short");

@@ -1,10 +1,11 @@
 // Causal attention of T query rows over one sequence's paged cache, for one kv head.
 //
-// Formula: o = sum_p softmax_p(q . k_p) v_p over positions p <= the row's own; q arrives scaled.
+// Formula: o = sum_p softmax_p(q . k_p) v_p over positions first <= p <= the row's own; q arrives scaled.
 // Layout of a page: kv_page.h. Keys lie transposed so that no sum is horizontal.
-// Reduction order: the context is cut in chunks of 256 positions by absolute position. In a chunk scores sum along
-//   head_dim in order, the exponentials' sum runs over 16 lanes in order and then as a tree, values sum in order of
-//   position. Chunks are merged in order, first to last. None of it depends on how many rows or threads share the work.
+// Reduction order: the context is cut in chunks of 256 positions from `first` on, a page border. In a chunk scores sum
+//   along head_dim in order, the exponentials' sum runs over 16 lanes in order and then as a tree, values sum in order
+//   of position. Chunks are merged in order, first to last. None of it depends on how many rows or threads share the
+//   work.
 // Modes: one unit walks all chunks of its rows, or units take chunks apart and `attention_combine` merges the parts
 //   with the same operations in the same order.
 #pragma once
@@ -150,7 +151,7 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
         for (int n = 0; n < N; ++n) {
             const int row = (first + n) / group, h = head * group + (first + n) % group;
             const size_t at = static_cast<size_t>(row);
-            const int seen = a.positions[row] + 1 - chunk * kChunk;
+            const int seen = a.positions[row] + 1 - (a.first + chunk * kChunk);
             valid[n] = seen < kChunk ? seen : kChunk;
             any |= seen > 0;
             all &= seen > 0;
@@ -159,14 +160,14 @@ void attend(const AttentionArgs& a, int head, int first, int chunk_begin, int ch
         }
         if (!any) break;
         if (all) {
-            attend_chunk<Page, N>(a, head, chunk * kChunk, turned, valid, scores, out);
+            attend_chunk<Page, N>(a, head, a.first + chunk * kChunk, turned, valid, scores, out);
         } else {
             for (int n = 0; n < N; ++n) {
                 if (valid[n] <= 0) continue;
                 for (int i = 0; i < head_dim; ++i) one[i] = q[n][i];
                 const int one_valid[1] = {valid[n]};
                 const Merged one_out[1] = {out[n]};
-                attend_chunk<Page, 1>(a, head, chunk * kChunk, one, one_valid, scores, one_out);
+                attend_chunk<Page, 1>(a, head, a.first + chunk * kChunk, one, one_valid, scores, one_out);
             }
         }
         if (!a.partial && chunk > chunk_begin)

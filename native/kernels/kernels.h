@@ -104,6 +104,7 @@ struct SegmentView {
 struct AttentionArgs {
     KVLayer kv;
     const int32_t* pages;      // of the sequence
+    int first;                 // position at which attention begins, a page border
     const int32_t* positions;  // of each query row, ascending
     const float* q;            // [rows][q_stride]: H heads of head_dim, already turned and scaled
     size_t q_stride;

@@ -177,7 +177,7 @@ def test_rows_asked_for_do_not_change_with_the_rest(path, whole, wanted, exporte
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("first", [0, CHUNK])
+@pytest.mark.parametrize("first", [0, PAGE, CHUNK])
 def test_a_draft_program_has_the_same_bits_in_any_steps(path, tier, first):
     """Whole, caught up with in chunks, or row by row; short contexts and split ones; and from a later position on."""
     n, start = 300, first
@@ -194,6 +194,10 @@ def test_a_draft_program_has_the_same_bits_in_any_steps(path, tier, first):
     draft = compiled(path, tier, 1, limits).draft
     result = draft.run(step(0, n, range(n)))
     logits, states = result.logits.copy(), result.hidden.copy()
+    with open_gguf(path) as file:
+        model = load_plan(file)
+        told = ReferenceBackend().compile(model.plan, file, limits, model.draft).draft.run(step(0, n, range(n)))
+    np.testing.assert_allclose(states, told.hidden, rtol=0, atol=0.03 * np.abs(told.hidden).max())
     draft = compiled(path, tier, 2, limits).draft
     draft.catch_up(step(0, 5))
     draft.catch_up(step(5, 261))

@@ -13,7 +13,8 @@ constexpr int kHeadsPerUnit = 8;  // heads that one unit turns
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-int chunks_to(int position) { return position / kChunk + 1; }
+// Chunks that a row at `position` attends to where attention begins at `first`.
+int n_chunks(int position, int first) { return (position - first) / kChunk + 1; }
 
 }  // namespace
 
@@ -86,21 +87,21 @@ void Program::plan_attention() {
         int most_chunks = 0;
         for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s)
             if (const int end = set.first[static_cast<size_t>(s) + 1]; end > set.first[static_cast<size_t>(s)])
-                most_chunks = std::max(most_chunks, chunks_to(set.position[static_cast<size_t>(end) - 1]) -
-                                                        step_.segments[static_cast<size_t>(s)].first / kChunk);
+                most_chunks = std::max(most_chunks, n_chunks(set.position[static_cast<size_t>(end) - 1],
+                                                             step_.segments[static_cast<size_t>(s)].first));
         g.split = set.n <= spec_.partial_rows && most_chunks > 1;
         for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s) {
             const int begin = set.first[static_cast<size_t>(s)], end = set.first[static_cast<size_t>(s) + 1];
             if (begin == end) continue;
-            const int first_chunk = step_.segments[static_cast<size_t>(s)].first / kChunk;
-            const int chunks = chunks_to(set.position[static_cast<size_t>(end) - 1]);
+            const int chunks =
+                n_chunks(set.position[static_cast<size_t>(end) - 1], step_.segments[static_cast<size_t>(s)].first);
             for (int head = 0; head < g.n_kv_heads; ++head) {
                 if (g.split) {
-                    for (int c = first_chunk; c < chunks; ++c) g.units.push_back({s, head, begin, end, c, c + 1});
+                    for (int c = 0; c < chunks; ++c) g.units.push_back({s, head, begin, end, c, c + 1});
                     continue;
                 }
                 for (int r = begin; r < end; r += kRowsPerUnit)
-                    g.units.push_back({s, head, r, std::min(r + kRowsPerUnit, end), first_chunk, chunks});
+                    g.units.push_back({s, head, r, std::min(r + kRowsPerUnit, end), 0, chunks});
             }
         }
     }
@@ -123,6 +124,7 @@ void Program::run_op(const AttentionOp& op, int begin, int end, int member) {
     for (int i = begin; i < end; ++i) {
         const AttentionUnit& u = g.units[static_cast<size_t>(i)];
         args.pages = step_.segments[static_cast<size_t>(u.segment)].pages;
+        args.first = step_.segments[static_cast<size_t>(u.segment)].first;
         kernels_.attention(args, u.head, u.row_begin, u.row_end, u.chunk_begin, u.chunk_end);
     }
 }
@@ -139,11 +141,10 @@ void Program::run_op(const CombineOp& op, int begin, int end, int) {
     for (int unit = begin; unit < end; ++unit) {
         const size_t row = static_cast<size_t>(unit) / n_heads, head = static_cast<size_t>(unit) % n_heads;
         const int32_t segment = segment_of_[static_cast<size_t>(set.of_step(static_cast<int>(row)))];
-        const int first_chunk = step_.segments[static_cast<size_t>(segment)].first / kChunk;
-        float* partial = floats(spec_.partial) + ((row * n_heads + head) * static_cast<size_t>(spec_.partial_chunks) +
-                                                  static_cast<size_t>(first_chunk)) *
-                                                     state;
-        kernels_.attention_combine(partial, chunks_to(set.position[row]) - first_chunk, static_cast<int>(head_dim),
+        const int chunks = n_chunks(set.position[row], step_.segments[static_cast<size_t>(segment)].first);
+        float* partial =
+            floats(spec_.partial) + (row * n_heads + head) * static_cast<size_t>(spec_.partial_chunks) * state;
+        kernels_.attention_combine(partial, chunks, static_cast<int>(head_dim),
                                    floats(a.out) + row * a.stride + head * head_dim);
     }
 }

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from outpace.engine.sequence import Sequence
 from outpace.engine.snapshots import Snapshots
-from outpace.graph.step import CHUNK, PAGE, Hidden
+from outpace.graph.step import PAGE, Hidden
 
 # Identity of the text up to the end of a page's predecessor, and the page's own tokens: equal only for equal text,
 # because an identity is given out once. The empty text is 0.
@@ -135,7 +135,7 @@ class Memory:
     def headed(
         self, sequence: Sequence, first: int, end: int, ends: Mapping[int, Hidden] = MappingProxyType({})
     ) -> None:
-        """Note that in a sequence's full pages from position `first` up to `end` all rows of the head are true.
+        """Note that a sequence's full pages from position `first` up to `end` hold all of the head's rows.
 
         Args:
             sequence: Whose pages.
@@ -153,11 +153,11 @@ class Memory:
         return self._ends.get(sequence.pages[sequence.n_full - 1]) if sequence.n_full else None
 
     def head_from(self, sequence: Sequence) -> int:
-        """Return the first multiple of CHUNK from which on a sequence's full pages hold the head's rows too."""
+        """Return the first page border from which on a sequence's full pages hold the head's rows too."""
         i = sequence.n_full
         while i and self._has_head[sequence.pages[i - 1]]:
             i -= 1
-        return -(-i * PAGE // CHUNK) * CHUNK
+        return i * PAGE
 
     def head_to(self, sequence: Sequence) -> int:
         """Return the position up to which, from the front on, a sequence's full pages hold the head's rows too."""

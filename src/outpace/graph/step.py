@@ -35,7 +35,7 @@ class Segment(NamedTuple):
         n_draft: How many of the last rows are guesses. They leave the recurrent state as it is and are staged instead.
         n_pending: How many of the rows that the slot's step before staged were accepted: its state takes in the first
             so many of them before this segment's own rows. start counts them.
-        first: Attention begins at this position, a multiple of CHUNK and at most start; what lies before it need not
+        first: Attention begins at this position, a multiple of PAGE and at most start; what lies before it need not
             have been written.
     """
 

@@ -37,11 +37,12 @@ class Program(Protocol):
 class HeadState:
     """What the head knows of one sequence, and what it has yet to be shown.
 
-    Row p of the head takes token p and the trunk's hidden state of position p - 1 (zeros at position 0).
+    Row p of the head takes token p and the trunk's hidden state of position p - 1: zeros at position 0, and at the
+    first row that the head reads after a text of which nobody kept any.
 
     Attributes:
-        first: Position from which the head attends, a multiple of CHUNK.
-        n_true: Its cache holds rows `first` to n_true - 1, all from true hidden states.
+        first: Position from which the head attends, a page border.
+        n_true: Its cache holds rows `first` to n_true - 1, all from the trunk's hidden states.
     """
 
     __slots__ = ("_n_held", "_n_prompt", "_pieces", "_width", "first", "n_true")
@@ -72,11 +73,7 @@ class HeadState:
         assert hidden is not None, "a head reads hidden states"
         if position != self.n_seen:
             self._restart()
-            if position != self.n_seen:
-                # What lies before was never computed here (a shared prefix): begin where nothing is missing.
-                self.first = self.n_true = -(-(position + 1) // CHUNK) * CHUNK
-                self._hold([])
-                hidden = hidden[self.first - 1 - position :]
+            assert position == self.n_seen, "a sequence goes on where it was, where it resumed, or from the front"
         self._pieces.append(hidden.copy())
         self._n_held += len(hidden)
 
@@ -84,15 +81,15 @@ class HeadState:
         """Begin anew at `position`, the text before which was computed elsewhere.
 
         Args:
-            first: From here on the cache holds rows of true hidden states up to `position`.
+            first: From here on the cache holds rows of the text up to `position`.
             position: Of the next row.
             hidden: The trunk's hidden state of the position before [D]; None if it is not known.
         """
         self._restart()
         # Of a prompt that goes on for long the head reads the end alone, as ever.
-        if hidden is not None and first <= position > self.hidden_from:
+        if position > self.hidden_from:
             self.first, self.n_true = first, position
-            self._hold([hidden[None]])
+            self._hold([self._zeros() if hidden is None else hidden[None]])
 
     def before(self, position: int) -> Hidden:
         """Return the hidden state before a row that is due or still to come [D]: n_true <= position <= n_seen."""
@@ -117,8 +114,10 @@ class HeadState:
         window = min(max(LEAST_WINDOW, math.ceil(WINDOW_SHARE * self._n_prompt)), MOST_WINDOW)
         self.first = max(self._n_prompt - window, 0) // CHUNK * CHUNK
         self.n_true = self.first
-        # The one before position 0 is zeros.
-        self._hold([] if self.first else [np.zeros((1, self._width), np.float32)])
+        self._hold([] if self.first else [self._zeros()])
+
+    def _zeros(self) -> Hidden:
+        return np.zeros((1, self._width), np.float32)
 
     def _hold(self, pieces: list[Hidden]) -> None:
         self._pieces, self._n_held = pieces, sum(map(len, pieces))

@@ -27,7 +27,7 @@ class DraftState(Protocol):
     """What a speculator knows of one sequence, and what it has yet to be shown.
 
     Attributes:
-        first: Position from which it reads the text, a multiple of CHUNK.
+        first: Position from which it reads the text, a page border.
     """
 
     first: int

@@ -78,7 +78,7 @@ class Pages(RuleBasedStateMachine):
     @rule(each=sequences)
     def look(self, each):
         first = self.memory.head_from(each)
-        assert first % 256 == 0
+        assert first % PAGE == 0
         assert self.rows(each)[first : each.n_full * PAGE].all()
 
     @rule(each=sequences, token=st.integers(0, 2))

@@ -145,18 +145,26 @@ def test_a_file_without_a_head_says_so(tmp_path):
         assert model.settings.drafter == "suffix"
 
 
-@pytest.mark.parametrize("n_prompt", [27, 700])
-def test_drafts_are_those_of_a_head_shown_the_whole_text_at_once(files, n_prompt):
+@pytest.mark.parametrize(("n_prompt", "n_shared"), [(27, 0), (700, 0), (350, 320), (700, 640)])
+def test_drafts_are_those_of_a_head_shown_at_once_all_that_there_is_for_it(files, n_prompt, n_shared):
     prompt, depth = np.random.default_rng(6).integers(0, 300, n_prompt).tolist(), 3
     recorder = Recorder(depth)
-    found = write(files["random"], "mtp", recorder, prompt=prompt, n=30, options={"context": 768})
+    with llm(files["random"], "mtp", recorder, context=768) as model:
+        ask = {"ignore_eos": True, "temperature": 0.0}
+        if n_shared:
+            model.generate(prompt_tokens=prompt[: n_shared + 10], max_tokens=1, drafter="none", **ask)
+        stream = model.stream(prompt_tokens=prompt, max_tokens=30, **ask)
+        found = stream.finish()
+        assert stream._sequences[0].n_shared == n_shared
     text = prompt + found.tokens
     with open_gguf(files["random"]) as file:
         model = load_plan(file)
-        first = HeadState(n_prompt, 1).first
+        # Pages that were filled without the head are not for it: it begins after them, as if the text did.
+        first = n_shared or HeadState(n_prompt, 1).first
         trunk = alone(file, text)
         model.definition.trunk(trunk, Weights(file), model.config)
         before = np.concatenate([np.zeros((1, SMALL["d_model"]), np.float32), trunk.outputs["hidden"]])
+        before[n_shared] = 0
         limits = Limits(len(text), len(text), 16, "f16")
         pages = np.arange(16, dtype=np.int32)
         at = n_prompt + 1

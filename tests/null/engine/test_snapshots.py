@@ -139,14 +139,15 @@ def test_a_conversation_goes_on_where_its_last_turn_ended(path, drafter, samplin
         prompt = found.tokens + text(30, turn)
 
 
-def test_the_head_begins_late_where_nobody_kept_its_rows(path):
+def test_the_head_begins_where_nobody_kept_its_rows(path):
     common = text(330, 1)
     desk, fresh = Desk(path, ("mtp", 3)), Desk(path, ("mtp", 3))
     desk.ask(common, drafter="none")
     found, expected = desk.ask(common + text(9, 2), 260), fresh.ask(common + text(9, 2), 260)
     assert found.n_shared == 320
     same(found, desk, fresh, expected, 320)
-    assert (found.head.first, expected.head.first) == (512, 0)
+    assert (found.head.first, expected.head.first) == (320, 0)
+    assert found.record.rounds - found.record.drafted[0] <= 1
     assert sum(found.record.accepted) > 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from outpace.graph.step import CHUNK, PAGE, Segment, Step
+from outpace.graph.step import PAGE, Segment, Step
 
 Indices = NDArray[np.intp]
 
@@ -38,7 +38,7 @@ class Span:
         places = (pages[:, None] * PAGE + np.arange(PAGE)).reshape(-1)[:end]
         assert len(places) == end, f"{len(pages)} pages for {end} positions"
         begin = segment.first
-        assert 0 <= begin <= segment.start and begin % CHUNK == 0, f"attention from {begin} on at {segment.start}"
+        assert 0 <= begin <= segment.start and begin % PAGE == 0, f"attention from {begin} on at {segment.start}"
         return cls(first, segment.start, segment.n_rows, segment, places)
 
 
