@@ -20,14 +20,19 @@ namespace {
 constexpr int kChunk = 256;
 #if defined(__AVX512F__)
 constexpr int kQueries = 8;  // query rows that share one read of K and V
-constexpr int kValueVectors = 2;
+constexpr int kSums = 16;    // sums that are run at a time: enough of them that none waits for the one before it
 #elif defined(__AVX2__)
 constexpr int kQueries = 4;
-constexpr int kValueVectors = 1;
+constexpr int kSums = 4;
 #else
 constexpr int kQueries = 1;
-constexpr int kValueVectors = 1;
+constexpr int kSums = 1;
 #endif
+// Vectors of 16 positions, and of 16 values, whose sums for N queries are run together.
+template <int N>
+constexpr int kTogether = N * 4 <= kSums   ? 4
+                          : N * 2 <= kSums ? 2
+                                           : 1;
 
 // Running result of a query: maximum, sum, then head_dim values.
 struct Merged {
@@ -78,6 +83,37 @@ OUTPACE_INLINE Page page_at(const AttentionArgs& a, int head, int position) {
     return Page(a.kv, a.kv.pages + static_cast<size_t>(a.pages[position / kPage]) * a.kv.page_bytes, head);
 }
 
+// Scores of V times 16 positions of a page from `at` on, for N queries.
+template <class Page, int N, int V>
+OUTPACE_INLINE void score(const Page& page, const Page& next, const float* q, int at, float* scores) {
+    f32x16 s[V][N];
+    page.template scores<N, V>(q, at, next, s);
+    for (int n = 0; n < N; ++n)
+        for (int j = 0; j < V; ++j) store(scores + n * kChunk + at + 16 * j, s[j][n]);
+}
+
+// Sums of V times 16 values from `i` on over the first n_positions of a chunk, for N queries.
+template <class Page, int N, int V>
+OUTPACE_INLINE void weigh(const AttentionArgs& a, int head, int begin, int n_positions, const float* scores, int i,
+                          const Merged (&out)[N]) {
+    f32x16 sums[N][V];
+    for (int n = 0; n < N; ++n)
+        for (int j = 0; j < V; ++j) sums[n][j] = zero();
+    for (int base = 0; base < n_positions; base += kPage) {
+        const Page page = page_at<Page>(a, head, begin + base);
+        const int end = n_positions - base < kPage ? n_positions - base : kPage;
+        for (int at = 0; at < end; ++at) {
+            f32x16 v[V];
+            for (int j = 0; j < V; ++j) v[j] = page.value(at, i + 16 * j);
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n)
+                for (int j = 0; j < V; ++j) sums[n][j] = fma(v[j], set1(scores[n * kChunk + base + at]), sums[n][j]);
+        }
+    }
+    for (int n = 0; n < N; ++n)
+        for (int j = 0; j < V; ++j) store(out[n].values() + i + 16 * j, sums[n][j]);
+}
+
 // One chunk for N queries: valid[n] positions from `begin` count for query n (at least one each).
 // q: [head_dim][N]; scores: [N][kChunk]; out[n] gets the chunk's maximum, sum and unnormalised values.
 template <class Page, int N>
@@ -90,38 +126,24 @@ void attend_chunk(const AttentionArgs& a, int head, int begin, const float* q, c
     }
     for (int base = 0; base < most; base += kPage) {
         const Page page = page_at<Page>(a, head, begin + base);
-        for (int at = 0; at < kPage && base + at < most; at += 16) {
-            f32x16 s[N];
-            page.template scores<N>(q, at, s);
-            for (int n = 0; n < N; ++n) store(scores + n * kChunk + base + at, s[n]);
-        }
+        const int end = most - base < kPage ? most - base : kPage;
+        const Page next = base + kPage < most ? page_at<Page>(a, head, begin + base + kPage) : page;
+        int at = 0;
+        for (; at + 16 * kTogether<N> <= end; at += 16 * kTogether<N>)
+            score<Page, N, kTogether<N>>(page, next, q, at, scores + base);
+        for (; at < end; at += 16) score<Page, N, 1>(page, next, q, at, scores + base);
     }
     for (int n = 0; n < N; ++n) exponentials(scores + n * kChunk, valid[n], out[n]);
     const int head_dim = a.kv.head_dim;
-    for (int i = 0; i < head_dim; i += 16 * kValueVectors) {
-        const int vectors = head_dim - i >= 16 * kValueVectors ? kValueVectors : 1;
-        f32x16 sums[N][kValueVectors];
-        for (int n = 0; n < N; ++n)
-            for (int j = 0; j < kValueVectors; ++j) sums[n][j] = zero();
-        for (int base = 0; base < least; base += kPage) {
-            const Page page = page_at<Page>(a, head, begin + base);
-            const int end = least - base < kPage ? least - base : kPage;
-            for (int at = 0; at < end; ++at) {
-                for (int j = 0; j < vectors; ++j) {
-                    const f32x16 v = page.value(at, i + 16 * j);
-#pragma GCC unroll 8
-                    for (int n = 0; n < N; ++n) sums[n][j] = fma(v, set1(scores[n * kChunk + base + at]), sums[n][j]);
-                }
-            }
-        }
-        for (int n = 0; n < N; ++n)
-            for (int j = 0; j < vectors; ++j) store(out[n].values() + i + 16 * j, sums[n][j]);
-    }
+    int i = 0;
+    for (; i + 16 * kTogether<N> <= head_dim; i += 16 * kTogether<N>)
+        weigh<Page, N, kTogether<N>>(a, head, begin, least, scores, i, out);
+    for (; i < head_dim; i += 16) weigh<Page, N, 1>(a, head, begin, least, scores, i, out);
     // What only the later rows see, after what all of them see: still in order of position for each row.
     for (int n = 0; n < N; ++n)
         for (int p = least; p < valid[n]; ++p) {
             const Page page = page_at<Page>(a, head, begin + p);
-            for (int i = 0; i < head_dim; i += 16)
+            for (i = 0; i < head_dim; i += 16)
                 store(out[n].values() + i,
                       fma(page.value(p % kPage, i), set1(scores[n * kChunk + p]), load(out[n].values() + i)));
         }

@@ -35,6 +35,8 @@ OUTPACE_INLINE uint16_t float_to_half(float x) {
 #endif
 }
 
+OUTPACE_INLINE void fetch_line(const void* p) { __builtin_prefetch(p, 0, 2); }
+
 struct F16Page {
     const uint16_t *k, *v;
     int head_dim;
@@ -44,14 +46,24 @@ struct F16Page {
         v = k + static_cast<size_t>(head_dim) * kPage;
     }
 
-    // q . k for 16 positions from `at`, N queries that lie as [head_dim][N].
-    template <int N>
-    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
-        for (int n = 0; n < N; ++n) s[n] = zero();
+    // q . k for V times 16 positions from `at`, N queries that lie as [head_dim][N]. Who reads all 64 at once has time
+    // to fetch what is read next: this page's values, and the keys of the page after it.
+    template <int N, int V>
+    OUTPACE_INLINE void scores(const float* q, int at, const F16Page& next, f32x16 (&s)[V][N]) const {
+        for (int j = 0; j < V; ++j)
+            for (int n = 0; n < N; ++n) s[j][n] = zero();
         for (int i = 0; i < head_dim; ++i) {
-            const f32x16 key = load_f16(k + i * kPage + at);
+            if constexpr (16 * V == kPage) {
+                fetch_line(v + i * kPage);
+                fetch_line(v + i * kPage + kPage / 2);
+                fetch_line(next.k + i * kPage);
+                fetch_line(next.k + i * kPage + kPage / 2);
+            }
+            for (int j = 0; j < V; ++j) {
+                const f32x16 key = load_f16(k + i * kPage + at + 16 * j);
 #pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) s[n] = fma(key, set1(q[i * N + n]), s[n]);
+                for (int n = 0; n < N; ++n) s[j][n] = fma(key, set1(q[i * N + n]), s[j][n]);
+            }
         }
     }
     OUTPACE_INLINE f32x16 value(int at, int i) const { return load_f16(v + at * head_dim + i); }
@@ -197,17 +209,27 @@ struct BlockPage {
         v_scale = reinterpret_cast<const uint16_t*>(p + 2 * codes + scales);
     }
 
-    template <int N>
-    OUTPACE_INLINE void scores(const float* q, int at, f32x16 (&s)[N]) const {
-        for (int n = 0; n < N; ++n) s[n] = zero();
+    template <int N, int V>
+    OUTPACE_INLINE void scores(const float* q, int at, const BlockPage& next, f32x16 (&s)[V][N]) const {
+        for (int j = 0; j < V; ++j)
+            for (int n = 0; n < N; ++n) s[j][n] = zero();
         for (int b = 0; b < n_blocks; ++b) {
-            f32x16 part[N];
-            for (int n = 0; n < N; ++n) part[n] = zero();
+            f32x16 part[V][N];
+            for (int j = 0; j < V; ++j)
+                for (int n = 0; n < N; ++n) part[j][n] = zero();
             const int end = b * kBlock + size_of(b);
-            for (int i = b * kBlock; i < end; i += C::kPerCode)
-                C::template multiply<N>(k + i / C::kPerCode * kPage + at, q + i * N, part);
-            const f32x16 d = load_f16(k_scale + b * kPage + at);
-            for (int n = 0; n < N; ++n) s[n] = fma(part[n], d, s[n]);
+            for (int i = b * kBlock; i < end; i += C::kPerCode) {
+                if constexpr (16 * V == kPage) {
+                    fetch_line(v + i / C::kPerCode * kPage);
+                    fetch_line(next.k + i / C::kPerCode * kPage);
+                }
+                for (int j = 0; j < V; ++j)
+                    C::template multiply<N>(k + i / C::kPerCode * kPage + at + 16 * j, q + i * N, part[j]);
+            }
+            for (int j = 0; j < V; ++j) {
+                const f32x16 d = load_f16(k_scale + b * kPage + at + 16 * j);
+                for (int n = 0; n < N; ++n) s[j][n] = fma(part[j][n], d, s[j][n]);
+            }
         }
     }
     OUTPACE_INLINE f32x16 value(int at, int i) const {

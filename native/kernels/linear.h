@@ -88,6 +88,22 @@ OUTPACE_INLINE const X& at(const RowPointers<T>& rows, int t) {
     return *reinterpret_cast<const X*>(rows[t]);
 }
 
+template <class F, int P, int I>
+OUTPACE_INLINE u8x64 operand(const uint8_t* block, int pair) {
+    if constexpr (F::kRaised && P == 1)
+        return F::template raised_quad<I>(block, pair);
+    else
+        return F::template quad<P, I>(block, pair);
+}
+
+template <class F, int P>
+OUTPACE_INLINE Factors factors(const uint8_t* block, const typename F::Prepared& prepared, int pair) {
+    if constexpr (F::kRaised && P == 1)
+        return F::raised_factors(prepared, 2 * pair + P);
+    else
+        return F::factors(block, prepared, 2 * pair + P);
+}
+
 // Adds the products of run R of one sub-block with a plane of codes to the integer sums of T rows, for N tiles.
 template <class F, int R, int T, int P, int N>
 OUTPACE_INLINE void dot_run(const uint8_t* const (&blocks)[N], int pair, const RowPointers<T>& q,
@@ -96,7 +112,7 @@ OUTPACE_INLINE void dot_run(const uint8_t* const (&blocks)[N], int pair, const R
     unroll<n>([&](auto quad_index) OUTPACE_ALWAYS {
         constexpr int I = R * n + decltype(quad_index)::value;
         u8x64 w[N];
-        for (int i = 0; i < N; ++i) w[i] = F::template quad<P, I>(blocks[i], pair);
+        for (int i = 0; i < N; ++i) w[i] = operand<F, P, I>(blocks[i], pair);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {
             const i8x4 x = load_i8x4(reinterpret_cast<const int8_t*>(q[t]) + 4 * I);
@@ -219,7 +235,7 @@ void quantised_rows(const LinearArgs& a, int tile, int t0) {
                 Factors f[N];
                 for (int i = 0; i < N; ++i) {
                     if (t0 == 0) prefetch(blocks[i] + ahead + (2 * pair + P) * share, share);
-                    f[i] = F::factors(blocks[i], prepared[i], 2 * pair + P);
+                    f[i] = factors<F, P>(blocks[i], prepared[i], pair);
                 }
                 // Of a whole group of rows, these among them: one more costs time only, and no bit.
                 const uint8_t* has_low = x.has_low + b * kGroupRows;

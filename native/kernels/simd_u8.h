@@ -11,6 +11,13 @@
 namespace outpace {
 namespace {
 
+// Whether a product takes any byte at the price of a small one.
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
+constexpr bool kAnyBytes = false;
+#else
+constexpr bool kAnyBytes = true;
+#endif
+
 template <int N>
 struct Index {
     static constexpr int value = N;
