@@ -157,6 +157,7 @@ class Program {
     Activations activations(const Codes& codes, size_t first = 0) const;
     void note_peaks(const LinearOp& op, int tile_begin, int tile_end);
     void rope_head(const RopeOp& op, int row, int head) const;
+    void write_row(const KVWriteOp& op, const KVLayer& kv, int row, int head) const;
     const Geometry& geometry(const AttentionOp& op) const;
 
     std::shared_ptr<WeightArena> weights_;

@@ -25,13 +25,14 @@ constexpr int kWidth = 4, kTiles = 1, kFewRows = 1, kFewTiles = 4;
 #else
 constexpr int kWidth = 2, kTiles = 1, kFewRows = 1, kFewTiles = 1;
 #endif
-constexpr int kPrefetchBytes = 4096;
+// Into the first cache: what waits in the second one costs a step of four rows 2 to 5%.
+constexpr int kPrefetchBytes = 2048;
 // Of rows that are computed together, those whose codes have lower halves are done by themselves if they are fewer than
 // one in so many.
 constexpr int kLowShare = 3;
 
 OUTPACE_INLINE void prefetch(const uint8_t* p, size_t n) {
-    for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 2);
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i, 0, 3);
 }
 
 // Epilogue shared by all types: bias, residual, store.
@@ -269,7 +270,7 @@ void plain_rows(const LinearArgs& a, int tile, int t0) {
     constexpr size_t bytes = F::kValueBytes * kTileRows;
     int k = 0;
     for (; k + 1 < a.n_cols; k += 2, p += 2 * bytes) {
-        if (t0 == 0) __builtin_prefetch(p + kPrefetchBytes, 0, 2);
+        if (t0 == 0) __builtin_prefetch(p + kPrefetchBytes, 0, 3);
         const f32x16 w0 = F::column(p), w1 = F::column(p + bytes);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {

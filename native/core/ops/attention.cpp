@@ -8,7 +8,7 @@ namespace outpace {
 namespace {
 
 constexpr int kPage = 64, kChunk = 256;
-constexpr int kRowsPerUnit = 16;  // query rows of one attention unit in prefill
+constexpr int kRowsPerUnit = 16;  // rows of one unit of attention in prefill, or of writing keys
 constexpr int kHeadsPerUnit = 8;  // heads that one unit turns
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -55,21 +55,27 @@ void Program::run_op(const RopeOp& op, int begin, int end, int) {
     }
 }
 
-int Program::units(const KVWriteOp& op) const { return count(Rows::kAll) * op.k.n_heads; }
+// Neighbouring positions of a head's keys share cache lines, so one thread writes a run of rows.
+int Program::units(const KVWriteOp& op) const { return op.k.n_heads * ceil_div(count(Rows::kAll), kRowsPerUnit); }
 
 void Program::run_op(const KVWriteOp& op, int begin, int end, int) {
     const KVLayer kv = state_->kv(op.layer);
+    const int n_rows = count(Rows::kAll), groups = ceil_div(n_rows, kRowsPerUnit);
     for (int unit = begin; unit < end; ++unit) {
-        const size_t row = static_cast<size_t>(unit / kv.n_kv_heads);
-        const int head = unit % kv.n_kv_heads;
-        rope_head(op.k, static_cast<int>(row), head);
-        const int position = set_of(Rows::kAll).position[row];
-        const SegmentView& segment = step_.segments[static_cast<size_t>(segment_of_[row])];
-        uint8_t* page = kv.pages + static_cast<size_t>(segment.pages[position / kPage]) * kv.page_bytes;
-        const size_t at = static_cast<size_t>(head * kv.head_dim);
-        kernels_.kv_write(kv, page, position % kPage, head, floats(op.k.out) + row * op.k.stride + at,
-                          floats(op.v) + row * op.v_stride + at);
+        const int head = unit / groups, first = unit % groups * kRowsPerUnit;
+        for (int row = first; row < std::min(first + kRowsPerUnit, n_rows); ++row) write_row(op, kv, row, head);
     }
+}
+
+void Program::write_row(const KVWriteOp& op, const KVLayer& kv, int row, int head) const {
+    rope_head(op.k, row, head);
+    const size_t at = static_cast<size_t>(row);
+    const int position = set_of(Rows::kAll).position[at];
+    const SegmentView& segment = step_.segments[static_cast<size_t>(segment_of_[at])];
+    uint8_t* page = kv.pages + static_cast<size_t>(segment.pages[position / kPage]) * kv.page_bytes;
+    const size_t column = static_cast<size_t>(head * kv.head_dim);
+    kernels_.kv_write(kv, page, position % kPage, head, floats(op.k.out) + at * op.k.stride + column,
+                      floats(op.v) + at * op.v_stride + column);
 }
 
 const Program::Geometry& Program::geometry(const AttentionOp& op) const {
