@@ -8,8 +8,9 @@ namespace outpace {
 namespace {
 
 constexpr int kPage = 64, kChunk = 256;
-constexpr int kRowsPerUnit = 16;  // rows of one unit of attention in prefill, or of writing keys
-constexpr int kHeadsPerUnit = 8;  // heads that one unit turns
+constexpr int kRowsPerUnit = 16;    // rows of one unit of attention in prefill, or of writing keys
+constexpr int kUnitsPerThread = 4;  // of attention, at least, if there are rows to part
+constexpr int kHeadsPerUnit = 8;    // heads that one unit turns
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
@@ -87,28 +88,30 @@ const Program::Geometry& Program::geometry(const AttentionOp& op) const {
 
 // Which rows, heads and chunks each unit of attention takes in this step. Never changes a result, only who computes it.
 void Program::plan_attention() {
+    const int n_segments = static_cast<int>(step_.segments.size());
     for (Geometry& g : geometries_) {
         g.units.clear();
         const RowSet& set = set_of(g.rows);
         int most_chunks = 0;
-        for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s)
+        for (int s = 0; s < n_segments; ++s)
             if (const int end = set.first[static_cast<size_t>(s) + 1]; end > set.first[static_cast<size_t>(s)])
                 most_chunks = std::max(most_chunks, n_chunks(set.position[static_cast<size_t>(end) - 1],
                                                              step_.segments[static_cast<size_t>(s)].first));
         g.split = set.n <= spec_.partial_rows && most_chunks > 1;
-        for (int s = 0; s < static_cast<int>(step_.segments.size()); ++s) {
+        for (int s = 0; s < n_segments; ++s) {
             const int begin = set.first[static_cast<size_t>(s)], end = set.first[static_cast<size_t>(s) + 1];
             if (begin == end) continue;
             const int chunks =
                 n_chunks(set.position[static_cast<size_t>(end) - 1], step_.segments[static_cast<size_t>(s)].first);
-            for (int head = 0; head < g.n_kv_heads; ++head) {
-                if (g.split) {
-                    for (int c = 0; c < chunks; ++c) g.units.push_back({s, head, begin, end, c, c + 1});
-                    continue;
-                }
-                for (int r = begin; r < end; r += kRowsPerUnit)
-                    g.units.push_back({s, head, r, std::min(r + kRowsPerUnit, end), 0, chunks});
-            }
+            const int stretch = g.split ? 1 : chunks;  // chunks of a unit
+            int rows = g.split ? end - begin : kRowsPerUnit;
+            // Three heads leave one of two threads idle for a third of the time: of few units halves are made.
+            const int units = g.n_kv_heads * ceil_div(end - begin, rows) * ceil_div(chunks, stretch);
+            if (units * n_segments < kUnitsPerThread * pool_.size()) rows = ceil_div(std::min(rows, end - begin), 2);
+            for (int head = 0; head < g.n_kv_heads; ++head)
+                for (int c = 0; c < chunks; c += stretch)
+                    for (int r = begin; r < end; r += rows)
+                        g.units.push_back({s, head, r, std::min(r + rows, end), c, c + stretch});
         }
     }
 }
