@@ -117,8 +117,13 @@ class Dataset:
         self._places, self._n_kept = torch.from_numpy(places), len(kept)
         return kept
 
-    def batch(self, blocks: NDArray[np.int64]) -> Batch:
-        """Read blocks [B, 2]; they must have been narrowed before."""
+    def batch(self, blocks: NDArray[np.int64], n_depths: int | None = None) -> Batch:
+        """Read blocks [B, 2]; they must have been narrowed before.
+
+        Args:
+            blocks: Which.
+            n_depths: Depths of the batch, at most the dataset's; all of them if not given.
+        """
         assert self._places is not None, "tokens are not chosen yet"
         read = [self._read(self._shards[i], at) for i, at in blocks.tolist()]
         hidden, text, position, counted, tokens, best, logprobs = (
@@ -127,7 +132,7 @@ class Dataset:
         n = self._block
         sight = (text[:, :n, None] == text[:, None, :n]).tril()
         depths = []
-        for k in range(self._n_depths):
+        for k in range(n_depths or self._n_depths):
             rows = slice(k, k + n)
             # Guessing begins in the answer, and what is guessed lies in the same text.
             counts = (

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Rows whose logits exist at a time.
-_ROWS = 512
+# Rows whose logits exist at a time: few enough for a cache.
+_ROWS = 128
 _LEAST = 1e-6  # of a probability that is divided by
 
 

@@ -213,7 +213,7 @@ def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Pat
     before = json.loads(agreed.read_text(encoding="utf-8")) if agreed.exists() else {}
     dtype = before.get("dtype") or fastest_dtype(device)
 
-    recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, dtype)
+    recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, kind.alone, dtype)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
     tensors = kind.start(blueprint, data)

@@ -40,6 +40,7 @@ class Recipe:
         batch: Blocks of a step.
         seed: Of the order.
         variation: Weight of the total variation in the loss.
+        alone: Share of the steps, the first ones, in which the first guess alone is trained.
         dtype: What products are computed in, as torch names it.
     """
 
@@ -49,6 +50,7 @@ class Recipe:
     batch: int
     seed: int
     variation: float
+    alone: float
     dtype: str
 
 
@@ -154,8 +156,8 @@ class Trainer:
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
-        batch = self._data.batch(self._blocks())
-        outcome = self.head.outcome(batch, self._weights, self.recipe.variation)
+        batch = self._data.batch(self._blocks(), self._n_depths)
+        outcome = self.head.outcome(batch, self._weights(self._n_depths), self.recipe.variation)
         for optimiser in self._optimisers:
             optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
@@ -165,8 +167,12 @@ class Trainer:
         return float(outcome.loss.detach())
 
     @property
-    def _weights(self) -> list[float]:
-        return [FADING**k for k in range(self.recipe.depths)]
+    def _n_depths(self) -> int:
+        """Guesses in a row that the next step trains."""
+        return 1 if self.step < self.recipe.alone * self.n_steps else self.recipe.depths
+
+    def _weights(self, n_depths: int) -> list[float]:
+        return [FADING**k for k in range(n_depths)]
 
     def _rate(self) -> float:
         warm = max(1, int(WARM_UP * self.n_steps))
@@ -182,7 +188,7 @@ class Trainer:
         rows, kept, loss, n = np.zeros(self.recipe.depths), np.zeros(self.recipe.depths), 0.0, 0
         for at in range(0, len(chosen), self.recipe.batch):
             batch = self._data.batch(chosen[at : at + self.recipe.batch])
-            outcome = self.head.outcome(batch, self._weights, self.recipe.variation)
+            outcome = self.head.outcome(batch, self._weights(self.recipe.depths), self.recipe.variation)
             rows += outcome.n_rows
             kept += outcome.n_kept
             loss, n = loss + float(outcome.loss), n + 1
