@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from outpace.graft.dataset import Dataset
-from outpace.graft.head import Head
+from outpace.graft.dataset import Batch, Dataset
+from outpace.graft.head import Head, Outcome
 from outpace.graft.work import whole_file
 
 # The learning rate rises over the first steps and falls to a tenth along a cosine.
@@ -156,8 +156,7 @@ class Trainer:
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
-        batch = self._data.batch(self._blocks(), self._n_depths)
-        outcome = self.head.outcome(batch, self._weights(self._n_depths), self.recipe.variation)
+        outcome = self._outcome(self._data.batch(self._blocks(), self._n_depths))
         for optimiser in self._optimisers:
             optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
@@ -171,8 +170,8 @@ class Trainer:
         """Guesses in a row that the next step trains."""
         return 1 if self.step < self.recipe.alone * self.n_steps else self.recipe.depths
 
-    def _weights(self, n_depths: int) -> list[float]:
-        return [FADING**k for k in range(n_depths)]
+    def _outcome(self, batch: Batch) -> Outcome:
+        return self.head.outcome(batch, [FADING**k for k in range(len(batch.depths))], self.recipe.variation)
 
     def _rate(self) -> float:
         warm = max(1, int(WARM_UP * self.n_steps))
@@ -187,8 +186,7 @@ class Trainer:
         chosen = held[np.linspace(0, len(held) - 1, min(len(held), LOOKED_AT)).astype(int)]
         rows, kept, loss, n = np.zeros(self.recipe.depths), np.zeros(self.recipe.depths), 0.0, 0
         for at in range(0, len(chosen), self.recipe.batch):
-            batch = self._data.batch(chosen[at : at + self.recipe.batch])
-            outcome = self.head.outcome(batch, self._weights(self.recipe.depths), self.recipe.variation)
+            outcome = self._outcome(self._data.batch(chosen[at : at + self.recipe.batch]))
             rows += outcome.n_rows
             kept += outcome.n_kept
             loss, n = loss + float(outcome.loss), n + 1
