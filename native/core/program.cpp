@@ -66,11 +66,12 @@ void Program::run(const StepView& step) {
     state_->advance(step.segments);
     set_rows(step);
     plan_attention();
-    if (n_counters_ != ops_.size()) {
-        counters_ = std::make_unique<Counter[]>(ops_.size());
-        n_counters_ = ops_.size();
+    const size_t n_shares = ops_.size() * static_cast<size_t>(pool_.size());
+    if (n_shares_ != n_shares) {
+        shares_ = std::make_unique<Share[]>(n_shares);
+        n_shares_ = n_shares;
     }
-    for (size_t i = 0; i < n_counters_; ++i) counters_[i].next.store(0, std::memory_order_relaxed);
+    for (size_t i = 0; i < n_shares_; ++i) shares_[i].taken.store(0, std::memory_order_relaxed);
     pool_.run(job_);
     last_run_s_ = now_s() - begin;
     run_s_ += last_run_s_;
@@ -121,17 +122,32 @@ int Program::n_units(const Op& op) const {
     return std::visit([this](const auto& each) { return units(each); }, op);
 }
 
-// Takes the next stretch of units: a share of what is left, so that early stretches are long and late ones even.
-int Program::claim(std::atomic<int>& next, int n_units, int& begin) const {
-    int at = next.load(std::memory_order_relaxed);
-    for (;;) {
-        if (at >= n_units) return 0;
-        const int take = std::max(1, (n_units - at) / (2 * pool_.size()));
-        if (next.compare_exchange_weak(at, at + take, std::memory_order_relaxed)) {
-            begin = at;
-            return take;
+// How many units a thread takes at least, where they are left: tiles that a kernel reads side by side (linear.h).
+int Program::grain(const Op& op) const {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (!linear) return 1;
+    return count(linear->rows) <= 4 ? 4 : 2;
+}
+
+// Takes the next stretch of units: half of what is left of the owner's share or, where nothing is, of the next
+// member's. So each thread walks through neighbouring units, which memory gives soonest, and whoever is done helps the
+// others.
+bool Program::claim(size_t op, int n_units, int& owner, int& begin, int& end) const {
+    const int n = pool_.size(), least = grain(ops_[op].op);
+    for (int tried = 0; tried < n; ++tried, owner = (owner + 1) % n) {
+        const auto border = [&](int64_t member) { return static_cast<int>(n_units * member / n); };
+        const int first = border(owner), size = border(owner + 1) - first;
+        std::atomic<int>& taken = shares_[op * static_cast<size_t>(n) + static_cast<size_t>(owner)].taken;
+        for (int at = taken.load(std::memory_order_relaxed); at < size;) {
+            const int left = size - at, take = std::min(left, std::max(left / 2 / least, 1) * least);
+            if (taken.compare_exchange_weak(at, at + take, std::memory_order_relaxed)) {
+                begin = first + at;
+                end = begin + take;
+                return true;
+            }
         }
     }
+    return false;
 }
 
 void Program::work(int member) {
@@ -146,9 +162,8 @@ void Program::work(int member) {
         if (is_waiting && has_worked) pool_.barrier();
         is_waiting = false;
         has_worked = true;
-        int begin = 0;
-        for (int take; (take = claim(counters_[i].next, units, begin)) > 0;)
-            std::visit([&](const auto& each) { run_op(each, begin, begin + take, member); }, op);
+        for (int owner = member, begin, end; claim(i, units, owner, begin, end);)
+            std::visit([&](const auto& each) { run_op(each, begin, end, member); }, op);
         if (profiling_) {
             pool_.barrier();
             if (member == 0) {

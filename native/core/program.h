@@ -103,7 +103,8 @@ class Program {
     void plan_attention();
     int n_units(const Op& op) const;
     void work(int member);
-    int claim(std::atomic<int>& next, int n_units, int& begin) const;
+    int grain(const Op& op) const;
+    bool claim(size_t op, int n_units, int& owner, int& begin, int& end) const;
 
     size_t capacity(Rows rows) const {
         const int most[kRowKinds] = {spec_.max_rows, spec_.max_exported, spec_.max_wanted};
@@ -175,11 +176,12 @@ class Program {
     int hidden_width_ = 0;       // of the hidden states that a step must have
     bool exports_ = false;       // whether some value has the exported rows
 
-    struct alignas(64) Counter {
-        std::atomic<int> next{0};
+    // How many of a member's share of an instruction's units are taken.
+    struct alignas(64) Share {
+        std::atomic<int> taken{0};
     };
-    std::unique_ptr<Counter[]> counters_;
-    size_t n_counters_ = 0;
+    std::unique_ptr<Share[]> shares_;  // [instructions][members]
+    size_t n_shares_ = 0;
 
     // The step being run.
     StepView step_;

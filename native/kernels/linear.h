@@ -238,15 +238,13 @@ void quantised_rows(const LinearArgs& a, int tile, int t0) {
                     if (t0 == 0) prefetch(blocks[i] + ahead + (2 * pair + P) * share, share);
                     f[i] = factors<F, P>(blocks[i], prepared[i], pair);
                 }
-                // Of a whole group of rows, these among them: one more costs time only, and no bit.
-                const uint8_t* has_low = x.has_low + b * kGroupRows;
-                uint64_t rows_with_low;
-                std::memcpy(&rows_with_low, has_low, sizeof rows_with_low);
+                const uint8_t* has_low = x.has_low + b * kGroupRows + t0 % kGroupRows;
+                uint64_t rows_with_low = 0;
+                std::memcpy(&rows_with_low, has_low, T);
                 if (__builtin_expect(rows_with_low != 0, 0)) {
                     f32x16 z[N][T];
                     std::memcpy(z, y, sizeof z);
-                    sub_block_with_low<F, T, P>(blocks, pair, f, from(x, 0, static_cast<size_t>(b)),
-                                                has_low + t0 % kGroupRows, z);
+                    sub_block_with_low<F, T, P>(blocks, pair, f, from(x, 0, static_cast<size_t>(b)), has_low, z);
                     std::memcpy(y, z, sizeof z);
                 } else {
                     sub_block<F, T, P>(blocks, pair, f, q, s, y);
