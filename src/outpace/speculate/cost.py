@@ -27,6 +27,10 @@ MOST_SURPRISE = 1.5
 # waits for the first answer pays for more.
 RUNS = 5
 
+# All of it may take so many plain steps, or so many seconds if that is more, and never more than the budget: a short
+# answer waits for it too.
+BUDGET_STEPS, LEAST_BUDGET_S = 8, 0.01
+
 # Before anything is measured, each row beyond the first is taken to add this share of a step.
 UNKNOWN_SLOPE = 0.06
 
@@ -130,7 +134,7 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
 
     Args:
         run: Runs one step of that many rows, all wanted, and returns its seconds.
-        budget_s: No step is begun that would end later than this, but one of width 1.
+        budget_s: No step is begun that would end later than this, but one of width 1; less of a small model's.
         most: Widest step the executable takes.
     """
     # The first may find its memory cold; where there is no time for a second, the other widths are guessed anyway.
@@ -139,6 +143,7 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
     if 2 * spent <= budget_s:
         seconds[1] = run(1)
         spent += seconds[1]
+    budget_s = min(budget_s, max(BUDGET_STEPS * seconds[1], LEAST_BUDGET_S))
     for _ in range(RUNS):
         for width in WIDTHS:
             guess = seconds.get(width, seconds[1] * (1.0 + UNKNOWN_SLOPE * (width - 1)))

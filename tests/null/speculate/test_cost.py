@@ -27,6 +27,18 @@ def test_measure_stays_within_its_budget():
     assert abs(costs.ratio(8) - 1.7) < 1e-9
 
 
+def test_a_short_answer_of_a_small_model_does_not_wait_for_all_of_the_budget():
+    spent = []
+
+    def run(width):
+        spent.append(0.002 * (1 + 0.1 * (width - 1)))
+        return spent[-1]
+
+    costs = measure(run, 0.05)
+    assert sum(spent) <= 8 * 0.002
+    assert abs(costs.ratio(4) - 1.3) < 1e-9
+
+
 def test_a_large_model_is_timed_once_and_guessed_beyond():
     widths = []
 
