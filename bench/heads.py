@@ -26,9 +26,10 @@ from bench.harness import say, table
 from bench.peer import NO_AMX
 from bench.peer_server import Server
 from outpace import hub
+from outpace.gguf.heads import KINDS as HEADS
 from outpace.graft.acceptance import Acceptance
 from outpace.graft.prompts import KINDS, held_out
-from outpace.graft.writer import HEADS, WAYS, Writer
+from outpace.graft.writer import SPECULATED, WAYS, Writer
 from outpace.spread import LEAST_ROUNDS, ratios, verdict
 
 # The longest prompt and an answer of -n tokens fit.
@@ -158,7 +159,7 @@ def summary(rounds: Sequence[Round], ways: Sequence[str], kinds: Sequence[str]) 
 
 def acceptance(first: Round, kinds: Sequence[str], depth: int) -> dict[str, Acceptance]:
     """Return how the head's guesses fared at the fixed depth, by kind and for all."""
-    head = next(way for way in HEADS if way in first[0][1])
+    head = next(way for way in SPECULATED if way in first[0][1])
     groups = {kind: [answers[head] for of, answers in first if of == kind] for kind in kinds}
     groups["all"] = [answers[head] for _, answers in first]
     return {

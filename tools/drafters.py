@@ -1,7 +1,8 @@
-"""Who drafts best: a table and a picture from what `outpace graft measure --json` printed of one model's heads.
+"""Who drafts best: a table and a picture from what `outpace graft measure --json` printed for one model.
 
-`python -m tools.drafters MTP.json MEDUSA.json --plot docs/explain/drafters.png`. Every file has its own plain and
-copied runs, so each speed stands over the plain one of the same file; those of copying are the first file's.
+`python -m tools.drafters MTP.json MEDUSA.json DRAFT.json --plot docs/explain/drafters.png`, of heads and draft models.
+Every file has its own plain and copied runs, so each speed stands over the plain one of the same file; those of copying
+are the first file's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from outpace.gguf.heads import NAMES
+from outpace.gguf.heads import NAMES as HEADS
+
+# What the table calls those who draft at a fixed depth, by the names of `graft measure`.
+NAMES = {**HEADS, "draft": "draft model"}
 
 
 class Row(NamedTuple):

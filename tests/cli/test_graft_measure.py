@@ -96,6 +96,14 @@ def test_a_head_from_another_file(outpace, headed, asked, tmp_path):
     assert counts[0] == counts[1]
 
 
+def test_a_model_that_drafts_for_itself_is_always_right(outpace, tiny, asked):
+    options = ("--prompts", asked, "-n", 20, "-t", 1, "-c", 128, "--depth", 2, "--json")
+    code, out, err = outpace("graft", "measure", tiny, "-md", tiny, *options)
+    assert code == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["same_text"] and found["all"]["acceptance_by_depth"] == [1.0, 1.0] and found["all"]["draft_per_s"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

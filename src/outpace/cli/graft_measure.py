@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from outpace.graft.measure import Measured, Part
 
 HeadedFile = Annotated[
-    str, typer.Argument(metavar="FILE", show_default=False, help="A model with a head, named as MODEL elsewhere.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        show_default=False,
+        help="A model with a head or a --draft-model, named as MODEL elsewhere.",
+    ),
 ]
 Prompts = Annotated[
     Path | None,
@@ -48,9 +53,9 @@ def measure(
     seed: o.Seed = 0,
     as_json: o.Json = False,
 ) -> None:
-    """Tell how often a head guesses right, by depth and kind of text, and how fast the model writes with it.
+    """Tell how often a head or a draft model guesses right, by depth and kind of text, and how fast MODEL is with it.
 
-    Every prompt is answered plainly, with the head at a fixed depth, with copies alone, and as `outpace run` would,
+    Every prompt is answered plainly, with it at a fixed depth, with copies alone, and as `outpace run` would,
     in turns; all texts must be the same.
     """
     from outpace.cli.progress import Meter

@@ -1,4 +1,4 @@
-"""What a head is worth: how often it is right, by depth and kind of text, and how fast the model writes with it."""
+"""What a head or a draft model is worth: how often it is right, by depth and kind of text, and how fast text is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 from outpace.errors import RequestError
 from outpace.graft.acceptance import Acceptance
-from outpace.graft.writer import HEADS, WAYS, Answer, Way, Writer
+from outpace.graft.writer import SPECULATED, WAYS, Answer, Way, Writer
 from outpace.spread import Spread, direction
 
 # What is told of two ways' speeds, the first over the second.
 RATIOS: tuple[tuple[Way, Way], ...] = (
-    *((head, "plain") for head in HEADS),
+    *((head, "plain") for head in SPECULATED),
     *(("suffix", "plain"), ("auto", "plain"), ("auto", "suffix")),
 )
 
@@ -44,7 +44,7 @@ class Part:
         ways = [way for way in WAYS if all(way in each for each in taken)]
         seconds = {way: [statistics.median(a.seconds for a in each[way]) for each in taken] for way in ways}
         n = [next(iter(each.values()))[0].n_timed for each in taken]
-        guessing = [each[head][0] for each in taken for head in HEADS if head in each]
+        guessing = [each[head][0] for each in taken for head in SPECULATED if head in each]
         acceptance = Acceptance.of(
             sum(each.rounds for each in guessing), [draft for each in guessing for draft in each.drafts], depth
         )

@@ -1,4 +1,4 @@
-"""A model with a head, that answers plainly, with its head at a fixed depth, with copies alone, or as a run would."""
+"""A model that answers plainly, with a head or a draft model at a fixed depth, with copies alone, or as a run would."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from outpace.config import RunConfig
 from outpace.errors import ConfigError, ModelFileError
+from outpace.gguf.beside import open_with_draft, parts
 from outpace.gguf.heads import NAMES, check_kind, kinds_of
-from outpace.gguf.join import open_with_head
 from outpace.graft.acceptance import Witness
 from outpace.hub import resolve as find
 from outpace.llm import LLM
 from outpace.text.chat import ChatTemplate
 
-Way: TypeAlias = Literal["plain", "mtp", "medusa", "suffix", "auto"]
-WAYS: Final[tuple[Way, ...]] = ("plain", "mtp", "medusa", "suffix", "auto")
-# Those of them that are a kind of head at a fixed depth.
-HEADS: Final[tuple[Way, ...]] = ("mtp", "medusa")
+Way: TypeAlias = Literal["plain", "mtp", "medusa", "draft", "suffix", "auto"]
+WAYS: Final[tuple[Way, ...]] = ("plain", "mtp", "medusa", "draft", "suffix", "auto")
+# Those of them that draft at a fixed depth: the kinds of heads, and a draft model.
+SPECULATED: Final[tuple[Way, ...]] = ("mtp", "medusa", "draft")
 
 # By the names of `LLM.stream`, where they are others; None for what the settings say.
 _DRAFTERS: Final[dict[Way, str | None]] = {"plain": "none", "auto": None}
@@ -52,8 +52,8 @@ class Writer:
 
     Attributes:
         llm: The model.
-        kind: Its head's, of `gguf.heads.KINDS`.
-        depth: How many tokens that head drafts each round.
+        kind: Who drafts, of `SPECULATED`.
+        depth: How many tokens that one drafts each round.
 
     State: the model's, and what its automatic policy learns from `suffix` and `auto`.
     """
@@ -71,34 +71,35 @@ class Writer:
         """Load a model; `options` are those of `RunConfig`, `kind` one of its heads where it has several.
 
         Raises:
-            ModelFileError: It has no head, or none of this kind.
+            ModelFileError: It has no head and there is no draft model, or it has no head of this kind.
             ConfigError: The depth is out of range.
         """
         most = RunConfig.spec_draft_n_max
         if not 1 <= depth <= most:
             raise ConfigError("--depth", depth, f"a depth from 1 to {most}")
         path = find(str(model), progress=progress)
-        head = None if draft_model is None else find(str(draft_model), progress=progress)
-        with open_with_head(path, head) as file:
+        beside = None if draft_model is None else find(str(draft_model), progress=progress)
+        with open_with_draft(path, beside) as both:
+            file, small = parts(both)
             kinds = kinds_of(file.metadata)
             if kind is not None and check_kind(kind) not in kinds:
                 raise ModelFileError(path, f"there are no {NAMES[kind]} in this file to measure")
-            if not kinds:
+            if not kinds and small is None:
                 problem = (
                     "there is no head in this file to measure; `outpace graft train` makes one for it, and "
-                    "--draft-model takes one from another file"
+                    "--draft-model takes one from another file, or a smaller model"
                 )
                 raise ModelFileError(path, problem)
             self._template = ChatTemplate.from_metadata(file.metadata)
-        self.kind: Way = cast("Way", kind or kinds[0])
-        self.llm = LLM(path, draft_model=head, progress=progress, spec_type=f"suffix+{self.kind}", **options)
+        self.kind: Way = cast("Way", kind or ("draft" if small is not None else kinds[0]))
+        self.llm = LLM(path, draft_model=beside, progress=progress, spec_type=f"suffix+{self.kind}", **options)
         self._automatic = self.llm.policy
         self.depth = depth
 
     @property
     def ways(self) -> tuple[Way, ...]:
         """The ways in which it answers."""
-        return tuple(way for way in WAYS if way == self.kind or way not in HEADS)
+        return tuple(way for way in WAYS if way == self.kind or way not in SPECULATED)
 
     def tokens(self, prompt: str) -> list[int]:
         """Return what a user says as the model reads it, through the file's chat template if it has one."""
