@@ -65,7 +65,7 @@ def draw(found: Sequence[Row], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     kinds, width = list(found[0].times_plain), 0.8 / len(found)
@@ -75,7 +75,7 @@ def draw(found: Sequence[Row], path: Path) -> None:
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xticks(range(len(kinds)), kinds)
     axes.set_ylabel("speed over plain decoding")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     figure.savefig(path, format="png")
 
 
