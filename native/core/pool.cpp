@@ -55,14 +55,8 @@ void Pool::run(const std::function<void(int)>& job) {
     }
 }
 
-void Pool::barrier() {
-    if (n_ == 1) return;
-    const uint64_t phase = phase_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == n_ - 1) {
-        arrived_.store(0, std::memory_order_relaxed);
-        phase_.store(phase + 1, std::memory_order_release);
-        return;
-    }
+// Waits until the phase is another.
+void Pool::wait(uint64_t phase) {
     for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
         if (spins < kSpins)
             relax();

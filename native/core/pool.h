@@ -24,10 +24,27 @@ class Pool {
     void run(const std::function<void(int)>& job);
 
     // Inside a job: waits until every member has arrived.
-    void barrier();
+    void barrier() {
+        barrier([] { return false; });
+    }
+    // The same; calls `idle` while it waits, as long as that returns true.
+    template <class Idle>
+    void barrier(Idle&& idle) {
+        if (n_ == 1) return;
+        const uint64_t phase = phase_.load(std::memory_order_acquire);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == n_ - 1) {
+            arrived_.store(0, std::memory_order_relaxed);
+            phase_.store(phase + 1, std::memory_order_release);
+            return;
+        }
+        while (phase_.load(std::memory_order_acquire) == phase && idle()) {
+        }
+        wait(phase);
+    }
 
   private:
     void serve(int member);
+    void wait(uint64_t phase);
 
     const int n_;
     std::vector<std::thread> threads_;

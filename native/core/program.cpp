@@ -129,14 +129,20 @@ int Program::grain(const Op& op) const {
     return count(linear->rows) <= 4 ? 4 : 2;
 }
 
+// The units of an instruction that are a member's own.
+std::pair<int, int> Program::share(int n_units, int member) const {
+    const auto border = [&](int64_t i) { return static_cast<int>(n_units * i / pool_.size()); };
+    return {border(member), border(member + 1)};
+}
+
 // Takes the next stretch of units: half of what is left of the owner's share or, where nothing is, of the next
 // member's. So each thread walks through neighbouring units, which memory gives soonest, and whoever is done helps the
 // others.
 bool Program::claim(size_t op, int n_units, int& owner, int& begin, int& end) const {
     const int n = pool_.size(), least = grain(ops_[op].op);
     for (int tried = 0; tried < n; ++tried, owner = (owner + 1) % n) {
-        const auto border = [&](int64_t member) { return static_cast<int>(n_units * member / n); };
-        const int first = border(owner), size = border(owner + 1) - first;
+        const auto [first, last] = share(n_units, owner);
+        const int size = last - first;
         std::atomic<int>& taken = shares_[op * static_cast<size_t>(n) + static_cast<size_t>(owner)].taken;
         for (int at = taken.load(std::memory_order_relaxed); at < size;) {
             const int left = size - at, take = std::min(left, std::max(left / 2 / least, 1) * least);
@@ -150,16 +156,45 @@ bool Program::claim(size_t op, int n_units, int& owner, int& begin, int& end) co
     return false;
 }
 
+// Finds what a member reads first of the first matrix that is needed from an instruction on, if it was not found
+// before.
+void Program::look_ahead(size_t instruction, int member, Ahead& ahead) const {
+    if (ahead.instruction >= instruction) return;
+    ahead = {};
+    const LinearOp* op = nullptr;
+    for (; instruction < ops_.size(); ++instruction) {
+        op = std::get_if<LinearOp>(&ops_[instruction].op);
+        if (op && units(*op) > 0) break;
+    }
+    ahead.instruction = instruction;
+    if (instruction == ops_.size()) return;
+    int tile = share(units(*op), member).first * op->unit_tiles;
+    for (const LinearPart& part : op->parts) {
+        const Weight& weight = *part.weight;
+        if (tile < weight.n_tiles()) {
+            ahead.tiles = weight.tiles + static_cast<size_t>(tile) * weight.tile_bytes;
+            ahead.tile_bytes = weight.tile_bytes;
+            ahead.n_tiles = std::min(weight.n_tiles() - tile, static_cast<int>(Ahead::kMostBytes / weight.tile_bytes));
+            return;
+        }
+        tile -= weight.n_tiles();
+    }
+}
+
 void Program::work(int member) {
     double begun = profiling_ && member == 0 ? now_s() : 0;
     bool is_waiting = false, has_worked = false;
+    Ahead ahead;
     for (size_t i = 0; i < ops_.size(); ++i) {
         const auto& [op, waits] = ops_[i];
         is_waiting |= waits;
         const int units = n_units(op);
         // What nobody has work for still keeps those after it apart from those before it.
         if (units == 0) continue;
-        if (is_waiting && has_worked) pool_.barrier();
+        if (is_waiting && has_worked) {
+            look_ahead(i, member, ahead);
+            pool_.barrier([&] { return ahead.fetch(); });
+        }
         is_waiting = false;
         has_worked = true;
         for (int owner = member, begin, end; claim(i, units, owner, begin, end);)

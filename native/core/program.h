@@ -7,8 +7,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/ahead.h"
 #include "core/logits.h"
 #include "core/memory.h"
 #include "core/op.h"
@@ -104,6 +106,8 @@ class Program {
     int n_units(const Op& op) const;
     void work(int member);
     int grain(const Op& op) const;
+    std::pair<int, int> share(int n_units, int member) const;
+    void look_ahead(size_t instruction, int member, Ahead& ahead) const;
     bool claim(size_t op, int n_units, int& owner, int& begin, int& end) const;
 
     size_t capacity(Rows rows) const {

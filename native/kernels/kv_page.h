@@ -46,18 +46,16 @@ struct F16Page {
         v = k + static_cast<size_t>(head_dim) * kPage;
     }
 
-    // q . k for V times 16 positions from `at`, N queries that lie as [head_dim][N]. Who reads all 64 at once has time
-    // to fetch what is read next: this page's values, and the keys of the page after it.
+    // q . k for V times 16 positions from `at`, N queries that lie as [head_dim][N]. Along the way it fetches as many
+    // lines of what is read next: this page's values, and the keys of the page after it.
     template <int N, int V>
     OUTPACE_INLINE void scores(const float* q, int at, const F16Page& next, f32x16 (&s)[V][N]) const {
         for (int j = 0; j < V; ++j)
             for (int n = 0; n < N; ++n) s[j][n] = zero();
         for (int i = 0; i < head_dim; ++i) {
-            if constexpr (16 * V == kPage) {
-                fetch_line(v + i * kPage);
-                fetch_line(v + i * kPage + kPage / 2);
-                fetch_line(next.k + i * kPage);
-                fetch_line(next.k + i * kPage + kPage / 2);
+            for (int line = at; line < at + 16 * V; line += kPage / 2) {
+                fetch_line(v + i * kPage + line);
+                fetch_line(next.k + i * kPage + line);
             }
             for (int j = 0; j < V; ++j) {
                 const f32x16 key = load_f16(k + i * kPage + at + 16 * j);
@@ -219,10 +217,8 @@ struct BlockPage {
                 for (int n = 0; n < N; ++n) part[j][n] = zero();
             const int end = b * kBlock + size_of(b);
             for (int i = b * kBlock; i < end; i += C::kPerCode) {
-                if constexpr (16 * V == kPage) {
-                    fetch_line(v + i / C::kPerCode * kPage);
-                    fetch_line(next.k + i / C::kPerCode * kPage);
-                }
+                if (at == 0) fetch_line(v + i / C::kPerCode * kPage);
+                if (at == 0) fetch_line(next.k + i / C::kPerCode * kPage);
                 for (int j = 0; j < V; ++j)
                     C::template multiply<N>(k + i / C::kPerCode * kPage + at + 16 * j, q + i * N, part[j]);
             }
