@@ -86,11 +86,12 @@ class Engine:
             return feeds
         result = self.runner.forward(feeds)
         now = perf_counter()
-        first = row = shown = 0
+        first = row = shown = n_kept = 0
         for feed in feeds:
             sequence, known, draft, is_wanted = feed
             guesses = draft.tokens
             kept = sequence.accept(guesses, result, row) if is_wanted else None
+            n_kept += kept[0] if kept else 0
             n = self._write(feed, kept, now)
             if self.proposer is not None:
                 shown += self.proposer.show(feed, result, shown, n)
@@ -112,7 +113,7 @@ class Engine:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt. What follows
             # the step is of the round too: on a small model it is a good part of it, and more of a drafted one.
             drafting_s = 0.0 if self.proposer is None else self.proposer.seconds
-            self.policy.timed(row, row - len(feeds), perf_counter() - began - drafting_s)
+            self.policy.timed(row, row - len(feeds), n_kept, perf_counter() - began - drafting_s)
         return feeds
 
     def _propose(self, turns: list[Turn]) -> list[Feed]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 # Widths that are measured; those between are interpolated, those beyond follow the last slope.
-WIDTHS = (1, 2, 4, 8, 16)
+WIDTHS = (1, 2, 3, 4, 8, 16)
 
 # For every width from 1 to the widest: the measured ones it lies between (the same twice if it is one), and how far it
 # is from the first of them to the second.
@@ -44,17 +44,10 @@ class StepCosts:
     """
 
     def __init__(self, seconds: dict[int, float] | None = None) -> None:
-        """Start from measured seconds by width (all of them in `WIDTHS`), or from a guess."""
-        measured = seconds or {}
-        self._factor = measured.get(1, 0.0)
-        self._ratios = [1.0 + UNKNOWN_SLOPE * (width - 1) for width in WIDTHS]
-        if self._factor > 0:
-            for i, width in enumerate(WIDTHS):
-                if width in measured:
-                    self._ratios[i] = measured[width] / self._factor
-                elif i:
-                    # Not measured: go on from the width below as a guess would.
-                    self._ratios[i] = self._ratios[i - 1] + UNKNOWN_SLOPE * (width - WIDTHS[i - 1])
+        """Start from measured seconds by width (of width 1 at least, all in `WIDTHS`), or from a guess."""
+        ratios = _ratios(seconds or {})
+        self._factor = seconds[1] if seconds else 0.0
+        self._ratios = [_between(ratios, width) for width in WIDTHS]
         self._n_seen = [1] * len(WIDTHS)
         self._is_rare = False
         self._n_plain = 0
@@ -129,6 +122,32 @@ class StepCosts:
         self._table = table
 
 
+def _ratios(seconds: dict[int, float]) -> dict[int, float]:
+    """Return how many times those of width 1 the seconds of each width are."""
+    return {width: each / seconds[1] for width, each in seconds.items()} or {1: 1.0}
+
+
+def _between(ratios: dict[int, float], width: int) -> float:
+    """Return the ratio of a width: what is known of it, or what follows from those on both sides or from the last two.
+
+    Args:
+        ratios: Of at least width 1.
+        width: Which.
+    """
+    if width in ratios:
+        return ratios[width]
+    below = max(known for known in ratios if known < width)
+    above = min((known for known in ratios if known > width), default=0)
+    if above:
+        slope = (ratios[above] - ratios[below]) / (above - below)
+    elif below > 1:
+        before = max(known for known in ratios if known < below)
+        slope = max(ratios[below] - ratios[before], 0.0) / (below - before)
+    else:
+        slope = UNKNOWN_SLOPE
+    return ratios[below] + slope * (width - below)
+
+
 def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WIDTHS[-1]) -> StepCosts:
     """Time steps of each width, the fastest of up to `RUNS` each, within a budget.
 
@@ -146,10 +165,12 @@ def measure(run: Callable[[int], float], budget_s: float = 0.05, most: int = WID
     budget_s = min(budget_s, max(BUDGET_STEPS * seconds[1], LEAST_BUDGET_S))
     for _ in range(RUNS):
         for width in WIDTHS:
-            guess = seconds.get(width, seconds[1] * (1.0 + UNKNOWN_SLOPE * (width - 1)))
-            if width > most or spent + guess > budget_s:
+            narrower = {known: each for known, each in seconds.items() if known < width}
+            expected = seconds[1] * _between(_ratios(narrower), width) if narrower else seconds[1]
+            if width > most or spent + seconds.get(width, expected) > budget_s:
                 continue
             took = run(width)
             spent += took
-            seconds[width] = min(took, seconds.get(width, took))
+            # Once disturbed and never used, a width would count as dear for good.
+            seconds[width] = min(took, seconds.get(width, MOST_SURPRISE * expected))
     return StepCosts(seconds)

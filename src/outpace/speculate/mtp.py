@@ -186,6 +186,8 @@ class Head:
             last = len(ask.tokens) - 1
             if is_crowded or last - ask.state.n_true >= MOST_ALONG:
                 self.catch_up(ask.state, ask.tokens, ask.pages, last)
+        # What was left over while nobody drafted is no part of what a guess does.
+        guesses.apart()
         live = list(range(len(asks)))
         hidden = np.empty((0, self.width), np.float32)
         for depth in itertools.count(1):

@@ -1,4 +1,4 @@
-"""How much of each draft is worth verifying: the most expected tokens for the expected time, zero included."""
+"""How much of each draft is worth verifying: what pays for its time in the long run, nothing included."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from outpace.speculate.calibration import Calibration
 from outpace.speculate.cost import StepCosts
 from outpace.speculate.drafter import Draft
 from outpace.speculate.prospect import Prospect
+from outpace.speculate.rate import LongRun
 from outpace.speculate.speculator import SPECULATORS
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
@@ -72,12 +73,13 @@ class Policy(Protocol):
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
 
-    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
+    def timed(self, n_rows: int, n_drafted: int, n_kept: int, seconds: float) -> None:
         """Learn how long a round took that ran `n_rows` rows, `n_drafted` of them drafts and none of them a prompt's.
 
         Args:
             n_rows: Rows of the step.
             n_drafted: Guesses among them.
+            n_kept: Guesses among those that were right.
             seconds: By the clock, from asking for drafts to keeping what was right, without what `drafted` was told.
         """
 
@@ -114,20 +116,21 @@ class FixedDepth:
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn nothing."""
 
-    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
+    def timed(self, n_rows: int, n_drafted: int, n_kept: int, seconds: float) -> None:
         """Learn nothing."""
 
 
 class AutoDepth:
-    """Verify as many tokens as raise expected tokens per expected second, over all sequences of the step together.
+    """Verify as many tokens as are worth their time, over all sequences of the step together.
 
     A token is kept only if all before it are, so its worth is the product of chances up to it. Rows of one step are
-    paid for together, so the candidates of all sequences are taken in order of worth, and the best prefix wins. Time
-    that prefill rows of the same step take is not the drafts' to pay; only what they add is.
+    paid for together, so the candidates of all sequences are taken in order of worth, and the best prefix wins: the one
+    whose tokens exceed by most what its time would give in the long run (`rate.LongRun`). Time that prefill rows of the
+    same step take is not the drafts' to pay; only what they add is.
 
     What would not pay may be tried now and then out of a purse that fills with `PROBE_SHARE` of the time spent.
 
-    State: step costs, calibration of confidence, the purse.
+    State: step costs, calibration of confidence, the rate in the long run, the purse.
     """
 
     def __init__(
@@ -154,9 +157,14 @@ class AutoDepth:
         self._n_min, self._p_min = n_min, p_min
         self._calibrations: dict[str, Calibration] = {}
         self.prospect = Prospect()
-        # Of this round: what the head's steps have taken, and the step it drafts for (sequences, rows, those it has).
-        self._spent_s = 0.0
+        # Of all rounds, and of those in which the head drafted.
+        self._long_run, self._headed = LongRun(), LongRun()
+        # Of this round: what the head's steps have taken, also in plain steps once rows are chosen, and the step it
+        # drafts for (sequences, rows, those it has).
+        self._spent_s = self._spent = 0.0
         self._round = (1, 1, 1)
+        # Whether the head has drafted in this round, and had in the one before.
+        self._drafts = self._has_drafted = False
         # What the head was refused last (rows, room, who was ready), for how many rounds that stands.
         self._refused: tuple[int, int, Sequence[bool]] | None = None
         self._n_refused = 0
@@ -186,7 +194,7 @@ class AutoDepth:
             chosen[i] += 1
         if self._n_min > 1:
             chosen = [n if n >= self._n_min else 0 for n in chosen]
-        self._spent_s = 0.0
+        self._spent, self._spent_s = self._steps_of(self._spent_s), 0.0
         return chosen
 
     @property
@@ -224,29 +232,38 @@ class AutoDepth:
     def _best_prefix(self, worths: Sequence[float], room: int, n_sequences: int, n_rows: int) -> tuple[int, float]:
         """Return how many of the candidates, best first, to verify, and the tokens for each plain step's time then."""
         ratio = self.costs.ratio
-        tokens = float(n_sequences)
-        plain_time = ratio(n_sequences) + self._spent
+        tokens, plain_time = float(n_sequences), ratio(n_sequences) + self._steps_of(self._spent_s)
         others = ratio(n_rows) - plain_time
         # Where the head has drafted already, the risk has been taken.
         best, best_rate = 0, tokens / plain_time * (1.0 if self._spent_s else MARGIN)
-        for n, worth in enumerate(worths, 1):
-            if n > room:
-                break
+        for n, worth in enumerate(worths[:room], 1):
             tokens += worth
             rate = tokens / (ratio(n_rows + n) - others)
             if rate > best_rate:
                 best, best_rate = n, rate
+        least = self._least_rate(n_sequences)
+        if best and best_rate > least:
+            # This round is better than most: what it leaves undone others would make less of.
+            surplus = most = 0.0
+            for n, worth in enumerate(worths[best:room], best + 1):
+                surplus += worth - least * (ratio(n_rows + n) - ratio(n_rows + n - 1))
+                if surplus > most:
+                    best, most = n, surplus
         return best, best_rate
 
-    @property
-    def _spent(self) -> float:
-        """What the head has taken of this round, in plain steps."""
-        plain = self.costs(1) if self._spent_s else 0.0
-        return self._spent_s / plain if plain else 0.0
+    def _least_rate(self, n_sequences: int) -> float:
+        """Return the tokens that a plain step's time brings in the long run."""
+        return self._long_run.rate * n_sequences / self.costs.ratio(n_sequences)
+
+    def _steps_of(self, seconds: float) -> float:
+        """Return seconds in plain steps."""
+        plain = self.costs(1) if seconds else 0.0
+        return seconds / plain if plain else 0.0
 
     def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:
-        """Let the head draft where its record promises a better rate than what is there."""
+        """Let the head draft where its record promises more than what is there."""
         self._spent_s = 0.0
+        self._has_drafted, self._drafts = self._drafts, False
         none = [0] * len(drafts)
         if room < 1 or self._must_be_plain:
             return none
@@ -279,8 +296,7 @@ class AutoDepth:
     @property
     def _step(self) -> float:
         """What a step of the head costs, in plain steps."""
-        plain = self.costs(1)
-        return self.prospect.seconds(self._round[2], plain) / plain if plain else 0.0
+        return self._steps_of(self.prospect.seconds(self._round[2], self.costs(1)))
 
     def _rows_price(self, n: int) -> float:
         """Return what n rows more in this round's step cost, in plain steps."""
@@ -291,6 +307,9 @@ class AutoDepth:
         """Return whether some depth is expected to beat `rate`."""
         n_sequences, n_rows, n_takers = self._round
         ratio, step = self.costs.ratio, self._step
+        if self._headed.rate * n_sequences / ratio(n_sequences) > rate:
+            # What is seldom right may pay all the same: the head says of each guess how sure it is.
+            return True
         tokens, time = float(n_sequences), ratio(n_sequences) - ratio(n_rows)
         for worth in worths:
             tokens += n_takers * worth
@@ -301,27 +320,27 @@ class AutoDepth:
         return False
 
     def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
-        """Go on while a token more is worth more than its time."""
+        """Go on while a token more is worth more than its time, in this round or in the long run."""
         n_sequences, _, n_takers = self._round
         depth = max(map(len, chances))
         tokens, gain = float(n_sequences), 0.0
-        following = self.prospect.chance(depth)
         calibration = self._calibration(SPECULATORS[0])
         for each in chances:
             worths = calibration.worths(each, self.n_max, self._p_min)
             tokens += sum(worths)
             if len(worths) == len(each) == depth:
-                gain += worths[-1] * following
+                gain += worths[-1]
         step, rows = self._step, self._rows_price(depth * n_takers)
-        time = self.costs.ratio(n_sequences) + depth * step + rows
+        rate = tokens / (self.costs.ratio(n_sequences) + depth * step + rows)
         more = step + self._rows_price((depth + 1) * n_takers) - rows
-        return gain * time > tokens * more
+        return gain * self.prospect.chance(depth) > min(rate, self._least_rate(n_sequences)) * more
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
         """Learn the cost of a step of the head."""
+        self.prospect.timed(n_sequences, seconds, is_cold=not (self._drafts or self._has_drafted))
         self._spent_s += seconds
         self._n_refused = 0
-        self.prospect.timed(n_sequences, seconds)
+        self._drafts = True
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Calibrate."""
@@ -330,8 +349,9 @@ class AutoDepth:
             self._n_refused = 0
             self.prospect.observe(n_verified, n_kept)
 
-    def timed(self, n_rows: int, n_drafted: int, seconds: float) -> None:
-        """Refine the cost of this width and fill the purse (in plain steps)."""
+    def timed(self, n_rows: int, n_drafted: int, n_kept: int, seconds: float) -> None:
+        """Refine the cost of this width and the rate in the long run, and fill the purse (in plain steps)."""
+        spent, self._spent = self._spent, 0.0
         if self._has_measured:
             # This round has waited for the measurement; what it took tells nothing of a step.
             self._has_measured = False
@@ -349,8 +369,14 @@ class AutoDepth:
         surprise = self.costs.observe(n_rows, seconds, is_plain=n_drafted == 0)
         if is_first:
             self._end_drafts(surprise)
+        ratio, n_sequences = self.costs.ratio, n_rows - n_drafted
+        time = ratio(n_rows)
+        tokens = (1.0 + n_kept / n_sequences) * ratio(n_sequences)
+        self._long_run.observe(n * tokens, n * (time + spent))
+        if spent:
+            self._headed.observe(tokens, time + spent)
         if self._purse < MOST_IN_PURSE:
-            self._purse += n * PROBE_SHARE * self.costs.ratio(n_rows)
+            self._purse += n * PROBE_SHARE * time
 
     def _end_drafts(self, surprise: float) -> None:
         """Count drafts from 0 again after a plain step, unless that took so long or short that one is not enough."""

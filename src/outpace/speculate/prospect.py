@@ -50,10 +50,17 @@ class Prospect:
         known = self._seconds.get(n_sequences)
         return known if known is not None else self._seconds[min(self._seconds, key=lambda n: abs(n - n_sequences))]
 
-    def timed(self, n_sequences: int, seconds: float) -> None:
-        """Learn what a step of the head took."""
+    def timed(self, n_sequences: int, seconds: float, *, is_cold: bool = False) -> None:
+        """Learn what a step of the head took.
+
+        The first one after a while finds its weights in no cache. Such a step is news only if it took less: or a head
+        that is tried now and then would look dear for that alone, and be tried no more often.
+        """
         known = self._seconds.get(n_sequences)
-        if known is None:
+        if is_cold:
+            if known is not None and seconds < known:
+                self._seconds[n_sequences] = seconds
+        elif known is None:
             self._seconds[n_sequences] = seconds
         else:
             # One disturbed step is no news of the next.

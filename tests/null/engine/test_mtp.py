@@ -222,7 +222,7 @@ def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):
         def observe(self, draft, n_verified, n_kept):
             passes(1000.0)
 
-        def timed(self, n_rows, n_drafted, seconds):
+        def timed(self, n_rows, n_drafted, n_kept, seconds):
             self.rounds += 1
             self.seconds += seconds
 

@@ -15,6 +15,12 @@ def test_measured_widths_are_kept_and_those_between_interpolated():
     assert costs(32) == 8.0 + (8.0 - 4.0) / 8 * 16
 
 
+def test_widths_that_were_not_measured_go_on_as_those_before_them():
+    costs = StepCosts({1: 2.0, 2: 2.6, 3: 3.2, 4: 4.0})
+    assert [round(costs(n), 6) for n in (6, 8, 12, 16)] == [5.6, 7.2, 10.4, 13.6]
+    assert round(StepCosts({1: 1.0}).ratio(16), 6) == 1.9
+
+
 def test_measure_stays_within_its_budget():
     spent = []
 
@@ -37,6 +43,15 @@ def test_a_short_answer_of_a_small_model_does_not_wait_for_all_of_the_budget():
     costs = measure(run, 0.05)
     assert sum(spent) <= 8 * 0.002
     assert abs(costs.ratio(4) - 1.3) < 1e-9
+
+
+def test_a_width_that_was_disturbed_while_it_was_timed_is_not_dear_for_good():
+    def run(width):
+        return 0.01 * (1 + 0.1 * (width - 1)) * (4 if width == 8 else 1)
+
+    costs = measure(run, 0.2)
+    assert abs(costs.ratio(4) - 1.3) < 1e-9
+    assert 1.7 <= costs.ratio(8) < 2.6
 
 
 def test_a_large_model_is_timed_once_and_guessed_beyond():

@@ -15,10 +15,12 @@ V, D, MASKED = 20, 4, 13
 class Successor:
     """A draft program that expects each token to be followed by the next number, and nothing after one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, passes=lambda seconds: None) -> None:
         self.shown: list[list[int]] = []
+        self.caught_up, self.passes = 0, passes
 
     def run(self, step):
+        self.passes(1.0)
         self.shown.append(list(step.tokens))
         logits = np.full((len(step.wanted), V), -1.0, np.float32)
         for row, i in zip(logits, step.wanted, strict=True):
@@ -28,7 +30,8 @@ class Successor:
         return StepResult(logits, np.zeros((len(step.exported), D), np.float32))
 
     def catch_up(self, step):
-        raise AssertionError("prompts here are short")
+        self.caught_up += len(step.tokens)
+        self.passes(100.0)
 
     def take_rows(self, at, tokens):
         raise AssertionError("the vocabulary is small")
@@ -62,3 +65,21 @@ def test_nobody_who_can_guess_ends_it():
         [ask(MASKED, 3, SamplingParams.greedy())], lambda chances: True, lambda n, seconds: None
     )
     assert [draft.tokens for draft in drafts] == [()] and len(program.shown) == 1
+
+
+def test_catching_up_is_no_part_of_what_a_guess_costs(monkeypatch):
+    now = 0.0
+
+    def passes(seconds):
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("outpace.speculate.guesses.perf_counter", lambda: now)
+    program = Successor(passes)
+    head, told = Head(program, D, 64, V), []
+    given = ask(1, 2, SamplingParams.greedy())
+    given.state.learn(2, np.ones((30, D), np.float32))
+    given = given._replace(tokens=[5] * 32 + [1])
+    head.draft([given], lambda chances: True, lambda n, seconds: told.append(seconds))
+    assert program.caught_up == 32 and told == [1.0, 1.0]
+    assert head.seconds == 102.0

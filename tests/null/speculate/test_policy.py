@@ -6,6 +6,7 @@ import pytest
 
 from outpace.speculate import AutoDepth, Draft, FixedDepth, StepCosts
 from outpace.speculate.calibration import Calibration
+from outpace.speculate.prospect import Prospect
 
 CHEAP = {1: 1.0, 2: 1.03, 4: 1.1, 8: 1.6, 16: 3.0}
 DEAR = {1: 1.0, 2: 1.65, 4: 2.5, 8: 4.0, 16: 7.2}
@@ -29,7 +30,7 @@ def simulate(
         if n:
             policy.observe(Draft(draft.tokens[:n], draft.confidence[:n]), n, kept)
         seconds = real.ratio(1 + n) * random_.uniform(0.85, 1.15) * (5 if random_.random() < 0.01 else 1)
-        policy.timed(1 + n, n, seconds)
+        policy.timed(1 + n, n, kept, seconds)
         depths.append(n)
         if i >= rounds // 2:
             tokens += kept + 1
@@ -43,9 +44,9 @@ def simulate(
 def test_finds_the_winning_depth_whatever_the_drafter_says(curve, chance, says):
     real = StepCosts(curve)
     best = max(rate(real, chance, n) for n in range(16))
-    found, _ = simulate(AutoDepth(StepCosts(curve), 15), real, chance, says, 2500)
-    assert found > 0.93 * best
-    assert found > 0.985, "slower than plain decoding"
+    found = [simulate(AutoDepth(StepCosts(curve), 15), real, chance, says, 2500, seed)[0] for seed in range(4)]
+    assert sum(found) / len(found) > 0.93 * best
+    assert min(found) > 0.985, "slower than plain decoding"
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.2, 0.6, 0.95])
@@ -89,7 +90,7 @@ def test_a_batch_goes_on_drafting():
     for _ in range(500):
         n = sum(policy.choose(drafts, 3, 100))
         n_plain += n == 0
-        policy.timed(3 + n, n, real.ratio(3 + n))
+        policy.timed(3 + n, n, n, real.ratio(3 + n))
     assert 0 < n_plain < 25
 
 
@@ -105,9 +106,9 @@ def test_costs_are_measured_when_there_is_a_first_draft_to_judge():
     assert policy.choose([sure], 1, 100) == expected  # nor ever again
     # The round in which it was measured took as long as that; the next is a step like any other.
     before = policy.costs(9)
-    policy.timed(9, 8, 1000.0)
+    policy.timed(9, 8, 8, 1000.0)
     assert policy.costs(9) == before
-    policy.timed(9, 8, 1000.0)
+    policy.timed(9, 8, 8, 1000.0)
     assert policy.costs(9) > before
 
 
@@ -163,7 +164,7 @@ def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
         if n:
             policy.drafted(1, 0.9)
             policy.observe(Draft([1], [0.1], "mtp"), 1, 0)
-        policy.timed(1, 0, 1.0)
+        policy.timed(1, 0, 0, 1.0)
     assert 0 < tried <= 0.01 * rounds
     assert judged < rounds / 10
 
@@ -174,31 +175,100 @@ def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
     assert policy.ahead([Draft()], [True], 1, 100) == [4]
 
 
+def head_rounds(policy, chances, slope: float, step: float, seed: int) -> list[tuple[float, float]]:
+    """Let a head draft: for each round the tokens to be expected and its time, in plain steps.
+
+    Args:
+        policy: Who decides.
+        chances: For each round the chance of a guess, given that those before it are right, and what the head says.
+        slope: What a row costs more.
+        step: What a step of the head costs.
+        seed: Of what happens.
+    """
+    random_, rounds = random.Random(seed), []
+    for chance in chances:
+        guesses = []
+        if policy.ahead([Draft()], [True], 1, 100)[0]:
+            while True:
+                guesses.append(chance)
+                policy.drafted(1, step * random_.uniform(0.9, 1.1))
+                if len(guesses) == 8 or not policy.goes_on([guesses]):
+                    break
+        draft = Draft([0] * len(guesses), guesses, "mtp")
+        (n,) = policy.choose([draft], 1, 100) if guesses else (0,)
+        kept = next((j for j in range(n) if random_.random() >= chance), n)
+        if n:
+            policy.observe(Draft(draft.tokens[:n], draft.confidence[:n], "mtp"), n, kept)
+        elif guesses:
+            policy.observe(Draft([0], [chance], "mtp"), 1, int(random_.random() < chance))
+        policy.timed(1 + n, n, kept, (1 + slope * n) * random_.uniform(0.9, 1.1))
+        rounds.append((sum(chance**j for j in range(n + 1)), 1 + slope * n + step * len(guesses)))
+    return rounds
+
+
+def speed(rounds) -> float:
+    tokens, times = zip(*rounds, strict=True)
+    return sum(tokens) / sum(times)
+
+
 @pytest.mark.parametrize("chance", [0.1, 0.4, 0.8])
 def test_costs_measured_while_the_machine_was_busy_do_not_last(chance):
     """Three times too slow at every width; head and verification are then believed to cost next to nothing."""
-    slope, step, tokens, time = 0.15, 0.15, 0.0, 0.0
+    slope, step, rounds = 0.15, 0.15, []
     for seed in range(8):
-        random_ = random.Random(seed)
         policy = AutoDepth(StepCosts({width: 3 * (1 + slope * (width - 1)) for width in (1, 2, 4, 8, 16)}), 8)
-        for i in range(100):
-            guesses = []
-            if policy.ahead([Draft()], [True], 1, 100)[0]:
-                while True:
-                    guesses.append(chance)
-                    policy.drafted(1, step * random_.uniform(0.9, 1.1))
-                    if len(guesses) == 8 or not policy.goes_on([guesses]):
-                        break
-            draft = Draft([0] * len(guesses), guesses, "mtp")
-            (n,) = policy.choose([draft], 1, 100) if guesses else (0,)
-            kept = next((j for j in range(n) if random_.random() >= chance), n)
-            if n:
-                policy.observe(Draft(draft.tokens[:n], draft.confidence[:n], "mtp"), n, kept)
-            elif guesses:
-                policy.observe(Draft([0], [chance], "mtp"), 1, int(random_.random() < chance))
-            policy.timed(1 + n, n, (1 + slope * n) * random_.uniform(0.9, 1.1))
-            if i >= 25:
-                tokens += sum(chance**j for j in range(n + 1))
-                time += 1 + slope * n + step * len(guesses)
+        rounds += head_rounds(policy, [chance] * 100, slope, step, seed)[25:]
     best = max(sum(chance**j for j in range(n + 1)) / (1 + (slope + step) * n) for n in range(9))
-    assert tokens / time > 0.96 * best
+    assert speed(rounds) > 0.96 * best
+
+
+@pytest.mark.parametrize(
+    ("sure", "unsure", "slope", "step"),
+    [(0.9, 0.4, 0.2, 0.3), (0.95, 0.1, 0.3, 0.1)],
+    ids=["rounds are better than others", "every other guess is hopeless"],
+)
+def test_guesses_of_two_kinds_are_used_as_is_best_for_both_together(sure, unsure, slope, step):
+    """The first guess is made before it is known which kind it is; the best numbers of both are found by trying all."""
+    random_ = random.Random(0)
+    chances = [random_.choice((sure, unsure)) for _ in range(6000)]
+    policy = AutoDepth(StepCosts({width: 1 + slope * (width - 1) for width in (1, 2, 4, 8, 16)}), 8)
+
+    def together(n_sure: int, n_unsure: int) -> float:
+        tokens = sum(sure**j for j in range(n_sure + 1)) + sum(unsure**j for j in range(n_unsure + 1))
+        return tokens / (2 + slope * (n_sure + n_unsure) + step * (max(n_sure, 1) + max(n_unsure, 1)))
+
+    best = max(together(i, j) for i in range(9) for j in range(9))
+    assert speed(head_rounds(policy, chances, slope, step, 0)[1000:]) > 0.96 * best
+
+
+def test_a_head_that_was_at_rest_is_not_taken_for_a_dear_one():
+    """Its first step after a while reads its weights from memory; what it costs in use is another thing."""
+    prospect = Prospect()
+    prospect.timed(1, 0.1)
+    for _ in range(50):
+        prospect.timed(1, 0.3, is_cold=True)
+    assert prospect.seconds(1, 1.0) == 0.1
+    prospect.timed(1, 0.08, is_cold=True)
+    assert prospect.seconds(1, 1.0) == 0.08
+    for _ in range(60):
+        prospect.timed(1, 0.15)
+    assert abs(prospect.seconds(1, 1.0) - 0.15) < 0.01
+
+
+def test_a_head_that_was_refused_for_a_while_comes_back():
+    policy, cold = AutoDepth(StepCosts(CHEAP), 4), 0.6
+    drafted, was_drafting = [], False
+    for i in range(3000):
+        chance = 0.05 if 500 <= i < 1500 else 0.7
+        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        if n:
+            policy.drafted(1, 0.1 if was_drafting else cold)
+            policy.choose([Draft([0], [chance], "mtp")], 1, 100)
+            right = int(random.Random(i).random() < chance)
+            policy.observe(Draft([0], [chance], "mtp"), 1, right)
+        policy.timed(1 + (n > 0), int(n > 0), right if n else 0, 1.03 if n else 1.0)
+        was_drafting = n > 0
+        drafted.append(n > 0)
+    assert sum(drafted[100:500]) > 350
+    assert sum(drafted[1000:1500]) < 50
+    assert sum(drafted[2500:]) > 400
