@@ -66,9 +66,9 @@ _MODELS: tuple[Entry, ...] = (
         description="SmolLM2 135M Instruct, 4 bits (Q4_1): small enough to try everything with.",
         head=Head(
             file="smollm2-135m-mtp.gguf",
-            sha256="1372f891218d727e851b19f6ca8747a733546fb02bd5990b06a9ac29b920b8b9",
+            sha256="020e575ed108c9bdaa3e6da9c6366873ba93bc5997d8bf9f1db3f15deabfeb51",
             bytes=4_478_368,
-            joined_sha256="2648261d25a8232f23d33f484f4647e389c5d91b703f74be1005d26d276c8d69",
+            joined_sha256="62423679d1c358d2afc9b0c64aad2d81763cdf1147cb32adbb091034b987ae5d",
             joined_bytes=102_839_936,
         ),
     ),
