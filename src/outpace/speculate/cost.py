@@ -44,9 +44,10 @@ class StepCosts:
     """
 
     def __init__(self, seconds: dict[int, float] | None = None) -> None:
-        """Start from measured seconds by width (of width 1 at least, all in `WIDTHS`), or from a guess."""
-        ratios = _ratios(seconds or {})
-        self._factor = seconds[1] if seconds else 0.0
+        """Start from measured seconds by width (all of them in `WIDTHS`), or from a guess."""
+        measured = seconds or {}
+        ratios = _ratios(measured)
+        self._factor = measured.get(1, 0.0)
         self._ratios = [_between(ratios, width) for width in WIDTHS]
         self._n_seen = [1] * len(WIDTHS)
         self._is_rare = False
@@ -123,8 +124,9 @@ class StepCosts:
 
 
 def _ratios(seconds: dict[int, float]) -> dict[int, float]:
-    """Return how many times those of width 1 the seconds of each width are."""
-    return {width: each / seconds[1] for width, each in seconds.items()} or {1: 1.0}
+    """Return how many times those of width 1 the seconds of each width are; of width 1 alone where it has none."""
+    plain = seconds.get(1, 0.0)
+    return {width: each / plain for width, each in seconds.items()} if plain > 0 else {1: 1.0}
 
 
 def _between(ratios: dict[int, float], width: int) -> float:

@@ -21,6 +21,13 @@ def test_widths_that_were_not_measured_go_on_as_those_before_them():
     assert round(StepCosts({1: 1.0}).ratio(16), 6) == 1.9
 
 
+def test_where_no_time_was_seen_to_pass_all_is_guessed():
+    guessed = [StepCosts().ratio(n) for n in range(1, 20)]
+    for seconds in ({1: 0.0}, {1: 0.0, 2: 0.0}, {2: 1.0}):
+        assert [StepCosts(seconds).ratio(n) for n in range(1, 20)] == guessed
+    assert measure(lambda width: 0.0).ratio(4) == guessed[3]
+
+
 def test_measure_stays_within_its_budget():
     spent = []
 
