@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,19 @@ def test_the_base_is_in_the_file_byte_for_byte_and_the_head_runs(given, trained)
         assert load_plan(file).draft is not None
         assert file.metadata.int("llama.block_count") == 3
         assert file.metadata.int("llama.nextn_predict_layers") == 1
+
+
+def test_the_file_lists_what_the_model_says_most_often_first(trained):
+    said: Counter[int] = Counter()
+    for shard in trained.with_name("out.gguf.graft").glob("shard-*"):
+        best, logprobs = np.load(shard / "best.npy"), np.load(shard / "logprobs.npy")
+        said.update(best[logprobs.any(axis=1), 0].tolist())
+    with open_gguf(trained) as file:
+        told = load_plan(file).listed["mtp"]
+    assert len(told) > 3 and set(told) <= set(said)
+    # One block in sixteen is held out, and of each text the last position.
+    first, last = (sum(said[token] for token in half) for half in (told[: len(told) // 2], told[len(told) // 2 :]))
+    assert said[told[0]] > 0.8 * max(said.values()) and first > last, (first, last)
 
 
 def test_a_trained_head_guesses_better_than_what_it_began_from(trained):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from outpace.convert.content import Content
 from outpace.errors import ConfigError, nearest
-from outpace.gguf.heads import count_key, kind_of
+from outpace.gguf.heads import KINDS, keys_of, kind_of
 from outpace.gguf.types import ValueType
 from outpace.gguf.writer import Typed
 
@@ -53,9 +53,9 @@ def with_heads(content: Content, kinds: Iterable[str]) -> Content:
     """Return a model with the heads of these kinds and no others."""
     kept = set(kinds)
     gone = [kind for kind in content.kinds if kind not in kept]
-    keys = _trunk_keys(content) if "mtp" in gone else content.keys
-    if "medusa" in gone:
-        keys = {key: value for key, value in keys.items() if key != count_key(content.arch, "medusa")}
+    own = {key for kind in gone for key in keys_of(content.arch, kind)}
+    left = {key: value for key, value in content.keys.items() if key not in own}
+    keys = _trunk_keys(content, left) if "mtp" in gone else left
     tensors = {name: rows for name, rows in content.tensors.items() if kind_of(name, content.n_layers) not in gone}
     n_mtp, n_medusa = (n * (kind in kept) for kind, n in (("mtp", content.n_mtp), ("medusa", content.n_medusa)))
     return replace(content, keys=keys, tensors=tensors, n_mtp=n_mtp, n_medusa=n_medusa)
@@ -69,17 +69,21 @@ def _size(content: Content) -> dict[str, Any]:
     return {key: Typed(ValueType.UINT32, len(tokens.value if isinstance(tokens, Typed) else tokens))}
 
 
-def _trunk_keys(content: Content) -> dict[str, Any]:
-    """Return the keys with the MTP layers taken off: the counts, and lists with an item for each layer."""
+def _trunk_keys(content: Content, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keys with the MTP layers taken off: the count of all, and lists with an item for each layer."""
     n_all, prefix = content.n_layers + content.n_mtp, f"{content.arch}."
+    of_heads = {key for kind in KINDS for key in keys_of(content.arch, kind)}
     found: dict[str, Any] = {}
-    for key, value in content.keys.items():
+    for key, value in keys.items():
         held = value.value if isinstance(value, Typed) else value
-        if key == f"{prefix}nextn_predict_layers":
-            continue
         if key == f"{prefix}block_count":
             held = content.n_layers
-        elif key.startswith(prefix) and not isinstance(held, str | int | float) and len(held) == n_all:
+        elif (
+            key.startswith(prefix)
+            and key not in of_heads
+            and not isinstance(held, str | int | float)
+            and len(held) == n_all
+        ):
             held = held[: content.n_layers]
         found[key] = Typed(value.kind, held) if isinstance(value, Typed) else held
     return found

@@ -32,13 +32,17 @@ _OFFERS = MappingProxyType(
 )
 
 
-def drafting(plan: Plan) -> Plan:
+def drafting(plan: Plan, *, is_listed: bool = False) -> Plan:
     """Return a draft program as it is run: with a vocabulary projection of the most useful rows in 4 bits.
 
     The projection is most of what a guess costs. A guess that it cannot make costs acceptance, never text.
+
+    Args:
+        plan: The program.
+        is_listed: Whether the file lists the tokens that its heads learned to guess.
     """
     n_vocab = projection(plan).shape[0]
-    n = size(n_vocab)
+    n = size(n_vocab, is_listed=is_listed)
     return plan if n == n_vocab else trim_head(plan, n)
 
 
@@ -50,7 +54,7 @@ def offered(model: Model, small: Model | None) -> dict[str, Plan]:
         small: The draft model beside it.
     """
     plans = {"mtp": model.draft, "medusa": model.medusa, "draft": small.plan if small else None}
-    return {name: drafting(plan) for name, plan in plans.items() if plan is not None}
+    return {name: drafting(plan, is_listed=name in model.listed) for name, plan in plans.items() if plan is not None}
 
 
 def speculator_of(drafter: str) -> str:
@@ -90,10 +94,10 @@ def make(name: str, program: DraftExecutable, model: Model, small: Model | None)
         model: The model that it drafts for.
         small: The draft model, where it is one.
     """
-    max_rows, n_vocab = program.limits.max_rows, model.config.n_vocab
+    max_rows, n_vocab, listed = program.limits.max_rows, model.config.n_vocab, model.listed.get(name)
     if name == "mtp":
-        return Head(program, model.config.d_model, max_rows, n_vocab)
+        return Head(program, model.config.d_model, max_rows, n_vocab, listed)
     if name == "medusa":
-        return Medusa(program, model.config.n_medusa, n_vocab)
+        return Medusa(program, model.config.n_medusa, n_vocab, listed)
     assert name == "draft" and small is not None, f"nobody is called {name}"
     return DraftModel(program, small.config.n_ctx_train, max_rows, n_vocab, small.config.n_vocab)

@@ -23,6 +23,19 @@ def count_key(arch: str, kind: str) -> str:
     return f"{arch}.nextn_predict_layers" if kind == "mtp" else f"{arch}.medusa.head_count"
 
 
+def tokens_key(arch: str, kind: str) -> str:
+    """Return the key that lists the tokens a head of a kind learned to guess, those that were most often right first.
+
+    Ours, and need not be there: with it a head that drafts has rows for fewer tokens, and better chosen ones.
+    """
+    return f"{arch}.nextn_draft_tokens" if kind == "mtp" else f"{arch}.medusa.draft_tokens"
+
+
+def keys_of(arch: str, kind: str) -> tuple[str, str]:
+    """Return the keys that a file has only for heads of a kind."""
+    return count_key(arch, kind), tokens_key(arch, kind)
+
+
 def kinds_of(metadata: Metadata) -> tuple[str, ...]:
     """Return the kinds of heads that a file says it has."""
     arch = metadata.str("general.architecture")

@@ -10,7 +10,7 @@ import numpy as np
 
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile, open_gguf
-from outpace.gguf.heads import MEDUSA_PREFIX, count_key, kind_of, kinds_of, layer_of, named
+from outpace.gguf.heads import MEDUSA_PREFIX, count_key, keys_of, kind_of, kinds_of, layer_of, named
 from outpace.gguf.metadata import Metadata
 
 _HOW = "`outpace convert MODEL HEAD --mtp only`"
@@ -115,14 +115,14 @@ def _check_tensors(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int, ki
 
 
 def _metadata(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int, kinds: Sequence[str]) -> Metadata:
-    """Return the trunk's keys, with the counts of heads and, with MTP layers, the lists by layer of the head's file."""
+    """Return the trunk's keys, with those of heads and, with MTP layers, the lists by layer of the head's file."""
     ours, theirs = trunk.metadata, head.metadata
     n_all = theirs.int(f"{arch}.block_count")
     entries = {key: ours.entry(key) for key in ours}
-    counts = [count_key(arch, kind) for kind in kinds] + ([f"{arch}.block_count"] if "mtp" in kinds else [])
+    own = [key for kind in kinds for key in keys_of(arch, kind)] + ([f"{arch}.block_count"] if "mtp" in kinds else [])
     for key in theirs:
         entry = theirs.entry(key)
-        if key in counts:
+        if key in own:
             entries[key] = entry
         elif key.startswith(f"{arch}.") and key in ours and (ours.entry(key).count, entry.count) == (n_layers, n_all):
             if not np.array_equal(ours[key], theirs[key][:n_layers]):

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import count_key
+from outpace.gguf.heads import KINDS, count_key, keys_of
 from outpace.gguf.metadata import Metadata
 from outpace.gguf.types import GGMLType, ValueType
 from outpace.gguf.weights import WeightRef, Weights
@@ -100,17 +100,20 @@ class Blueprint:
                 # The head's block is made like that of the layer that it starts from.
                 held = [*held, held[self.source]]
             found[key] = Typed(value.kind, held)
-        found.pop(count_key(arch, "medusa"), None)
         found[f"{arch}.block_count"] = Typed(ValueType.UINT32, n_layers + 1)
         found[count_key(arch, "mtp")] = Typed(ValueType.UINT32, 1)
         return found
 
 
 def untyped(metadata: Metadata) -> dict[str, Typed]:
-    """Return a file's keys without those of a tokenizer, of a cut into parts and of types."""
+    """Return a file's keys without those of a tokenizer, of a cut into parts, of types and of heads."""
     left_out = ("tokenizer.", "split.", "general.file_type", "general.quantization_version")
+    arch = metadata.str("general.architecture")
+    of_heads = {key for kind in KINDS for key in keys_of(arch, kind)}
     return {
-        key: Typed(metadata.entry(key).kind, value) for key, value in metadata.items() if not key.startswith(left_out)
+        key: Typed(metadata.entry(key).kind, value)
+        for key, value in metadata.items()
+        if not key.startswith(left_out) and key not in of_heads
     }
 
 

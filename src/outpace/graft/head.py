@@ -69,6 +69,7 @@ class Head:
 
     Attributes:
         tensors: What is trained, by name; float32 with gradients.
+        vocabulary: Tokens that its guesses may be, those that the model says most often first.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class Head:
         Args:
             blueprint: The model's.
             tensors: Of the head itself.
-            vocabulary: Tokens that its guesses may be.
+            vocabulary: Tokens that its guesses may be, those that the model says most often first.
             unroll: What it makes of a batch, depth after depth.
             device: Where to compute, as torch names it.
             dtype: What products are computed in.
         """
         self._blueprint, self._device, self._dtype, self._unroll = blueprint, device, dtype, unroll
+        self.vocabulary = vocabulary
         self.tensors = {name: each.to(device).requires_grad_() for name, each in tensors.items()}
         rows = read(blueprint, blueprint.projection)[torch.from_numpy(vocabulary)]
         self._projection = rows.to(device, dtype)

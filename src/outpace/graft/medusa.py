@@ -70,7 +70,6 @@ class MedusaBlueprint:
             if key.startswith(f"{arch}.") and not isinstance(held, str | int | float) and len(held) == n_all:
                 held = held[:n_layers]
             found[key] = Typed(value.kind, held)
-        found.pop(count_key(arch, "mtp"), None)
         found[f"{arch}.block_count"] = Typed(ValueType.UINT32, n_layers)
         found[count_key(arch, "medusa")] = Typed(ValueType.UINT32, self.config.n_medusa)
         return found

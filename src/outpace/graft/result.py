@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from outpace.convert.mix import Mix, type_of
@@ -14,17 +15,22 @@ from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, write_typed
 from outpace.errors import ModelFileError
 from outpace.gguf import writer
+from outpace.gguf.heads import tokens_key
 from outpace.gguf.join import open_with_head
-from outpace.gguf.writer import write_gguf
+from outpace.gguf.types import ValueType
+from outpace.gguf.writer import Typed, write_gguf
 from outpace.graft.design import Design
 
 
-def write_head(blueprint: Design, tensors: Mapping[str, Tensor], mix: Mix, path: Path) -> None:
+def write_head(
+    blueprint: Design, tensors: Mapping[str, Tensor], vocabulary: NDArray[np.int64], mix: Mix, path: Path
+) -> None:
     """Write a head alone; the file appears when it is complete.
 
     Args:
         blueprint: The model's that it is for.
         tensors: What was trained, by name.
+        vocabulary: Tokens that its guesses may be, those that the model says most often first.
         mix: The types of its matrices; norms are float32.
         path: Where to; a file that is there is replaced.
 
@@ -42,7 +48,9 @@ def write_head(blueprint: Design, tensors: Mapping[str, Tensor], mix: Mix, path:
     for name, ref in blueprint.frozen.items():
         if name.startswith(blueprint.prefix):  # tables of its own, which are not trained
             found[name] = (ref.type, ref.shape, blueprint.file.data(name))
-    write_gguf(path, blueprint.keys, found, is_durable=True)
+    said = Typed(ValueType.INT32, vocabulary.astype(np.int32))
+    keys = blueprint.keys | {tokens_key(blueprint.definition.arch, blueprint.kind): said}
+    write_gguf(path, keys, found, is_durable=True)
 
 
 def write_whole(trunk: Path, head: Path, path: Path, progress: Progress) -> Written:

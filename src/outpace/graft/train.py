@@ -147,7 +147,7 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
         data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
         trainer = _trainer(job, kind, blueprint, data, own_folder, device)
         trainer.run(progress)
-        write_head(blueprint, trainer.head.tensors, MIXES[job.type], head_path)
+        write_head(blueprint, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
         found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
         notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
         if found.is_slower:
@@ -217,6 +217,6 @@ def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Pat
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
     tensors = kind.start(blueprint, data)
-    write_head(blueprint, tensors, MIXES[job.type], folder / START)
+    write_head(blueprint, tensors, kept, MIXES[job.type], folder / START)
     head = Head(blueprint, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
     return Trainer(head, data, recipe, at / "state.pt")

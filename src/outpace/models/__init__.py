@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
+from outpace.gguf.heads import kinds_of
 from outpace.gguf.join import has_trunk
 from outpace.gguf.weights import Weights
 from outpace.graph.passes import optimise
 from outpace.graph.plan import Plan
 from outpace.graph.trace import trace
-from outpace.models import llama, medusa, qwen3, qwen3next, qwen35, qwen35moe
+from outpace.models import llama, medusa, numbers, qwen3, qwen3next, qwen35, qwen35moe
 from outpace.models.definition import Config, Definition
 
 __all__ = ["DEFINITIONS", "Config", "Definition", "Model", "find", "load_plan"]
@@ -34,6 +36,8 @@ class Model:
         traced_draft: The draft program as it is written, where the file has a multi-token-prediction head.
         draft: The draft program as backends compile it.
         medusa: The draft program of its Medusa heads as backends compile it, where the file has such.
+        listed: By kind of head the tokens that it learned to guess, those that the model says most often first, where
+            the file has such a head and tells.
     """
 
     definition: Definition
@@ -44,6 +48,7 @@ class Model:
     traced_draft: Plan | None = None
     draft: Plan | None = None
     medusa: Plan | None = None
+    listed: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def find(arch: str) -> Definition:
@@ -88,4 +93,6 @@ def load_plan(file: GGUFFile) -> Model:
         # Leaving a bias out would run, and write other text.
         raise UnsupportedError(f"{definition.arch} with the tensor", ignored[0], ("files without it",))
     ready = optimise(draft) if draft else None
-    return Model(definition, config, traced, optimise(traced), unused, draft, ready, medusa_heads)
+    found = {kind: numbers.listed(file, kind, config.n_vocab) for kind in kinds_of(file.metadata)}
+    listed = MappingProxyType({kind: tokens for kind, tokens in found.items() if tokens is not None})
+    return Model(definition, config, traced, optimise(traced), unused, draft, ready, medusa_heads, listed)

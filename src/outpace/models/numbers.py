@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from outpace.errors import ConfigError, UnsupportedError
+from outpace.errors import ConfigError, ModelFileError, UnsupportedError
+from outpace.gguf.file import GGUFFile
+from outpace.gguf.heads import tokens_key
 from outpace.gguf.metadata import Metadata
 
 # Guesses that far ahead are never right.
@@ -48,6 +50,21 @@ def medusa(metadata: Metadata, arch: str) -> int:
     if not 0 <= n <= MOST_MEDUSA:
         raise ConfigError(key, n, f"a number from 0 to {MOST_MEDUSA}")
     return n
+
+
+def listed(file: GGUFFile, kind: str, n_vocab: int) -> list[int] | None:
+    """Return the tokens that heads of a kind learned to guess, None where the file does not tell.
+
+    Raises:
+        ModelFileError: One is there twice or is none of the vocabulary's.
+    """
+    key = tokens_key(file.metadata.str("general.architecture"), kind)
+    if key not in file.metadata:
+        return None
+    tokens: list[int] = file.metadata.ints(key).tolist()
+    if len(set(tokens)) < len(tokens) or not all(0 <= token < n_vocab for token in tokens):
+        raise ModelFileError(file.path, f"is not a list of different tokens below {n_vocab}", f"metadata '{key}'")
+    return tokens
 
 
 def head_dim(metadata: Metadata, arch: str, d_model: int, n_heads: int) -> int:

@@ -87,16 +87,17 @@ class Medusa:
     )
     news = ""
 
-    def __init__(self, program: Program, n_heads: int, n_vocab: int) -> None:
+    def __init__(self, program: Program, n_heads: int, n_vocab: int, listed: Sequence[int] | None = None) -> None:
         """Take what runs the heads.
 
         Args:
             program: Their executable.
             n_heads: How many there are.
             n_vocab: Tokens V of the model.
+            listed: Tokens that they learned to guess; see `vocabulary.DraftVocabulary`.
         """
         self._program, self._n_heads = program, n_heads
-        self._vocabulary = DraftVocabulary(n_vocab, program.take_rows)
+        self._vocabulary = DraftVocabulary(n_vocab, program.take_rows, listed)
         self.seconds = 0.0
 
     def state(self, n_prompt: int) -> MedusaState:

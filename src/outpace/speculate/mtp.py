@@ -145,7 +145,9 @@ class Head:
     )
     news = ""
 
-    def __init__(self, program: Program, width: int, max_rows: int, n_vocab: int) -> None:
+    def __init__(
+        self, program: Program, width: int, max_rows: int, n_vocab: int, listed: Sequence[int] | None = None
+    ) -> None:
         """Take what runs the head.
 
         Args:
@@ -153,9 +155,10 @@ class Head:
             width: Width D of hidden states.
             max_rows: Most rows of one of its steps.
             n_vocab: Tokens V of the model.
+            listed: Tokens that the head learned to guess; see `vocabulary.DraftVocabulary`.
         """
         self._program, self.width, self._max_rows = program, width, max_rows
-        self._vocabulary = DraftVocabulary(n_vocab, program.take_rows)
+        self._vocabulary = DraftVocabulary(n_vocab, program.take_rows, listed)
         self.seconds = 0.0
 
     def state(self, n_prompt: int) -> HeadState:

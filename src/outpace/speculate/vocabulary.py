@@ -1,4 +1,4 @@
-"""The tokens that a draft may hold: the most useful ones of a large vocabulary, and those that this text has used."""
+"""The tokens that a draft may hold: the most useful ones of a vocabulary, and those that this text has used."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from numpy.typing import NDArray
 
 Tokens: TypeAlias = NDArray[np.int32]
 
-# A draft head has a row for one token in so many, but for at least LEAST; vocabularies up to that size keep all.
+# Where nobody knows which tokens are useful, a draft head has a row for one in so many, but for at least LEAST;
+# vocabularies up to that size keep all.
 ONE_IN, LEAST = 8, 16384
+
+# Where the file lists the tokens that its head learned to guess, so many of them are enough: 93% of what
+# SmolLM2-135M says. More cost each guess more than they give (docs/decisions/0016).
+LISTED = 4096
 
 # Rows for the highest numbers, and those kept free for tokens that a text uses beside those; the oldest gives way.
 HIGH, FREE = 512, 1024
 
 
-def size(n_vocab: int) -> int:
-    """Return how many rows the draft head of a vocabulary has."""
-    if n_vocab <= LEAST:
+def size(n_vocab: int, *, is_listed: bool = False) -> int:
+    """Return how many rows the draft head of a vocabulary has; `is_listed` where the useful tokens are known."""
+    least = LISTED if is_listed else LEAST
+    if n_vocab <= least:
         return n_vocab
-    return min(n_vocab, max(LEAST, -(-n_vocab // ONE_IN // 16) * 16) + FREE)
+    return min(n_vocab, (least if is_listed else max(least, -(-n_vocab // ONE_IN // 16) * 16)) + FREE)
 
 
 class DraftVocabulary:
     """Which token each row of a draft head stands for.
 
-    Tokens of a byte-pair vocabulary are numbered in the order in which they were merged, the most frequent first, so
-    the lowest numbers are taken, and the highest ones, where special tokens stand.
+    Those that the file lists are taken, as long as there are some. Tokens of a byte-pair vocabulary are numbered in the
+    order in which they were merged, the most frequent first, so of others the lowest numbers are taken, and, where
+    there is no list, the highest ones, where special tokens stand.
 
     State: the rows in the free stretch, and whose turn it is to give way.
 
@@ -37,21 +44,28 @@ class DraftVocabulary:
             order.
     """
 
-    def __init__(self, n_vocab: int, take: Callable[[int, Sequence[int]], None]) -> None:
+    def __init__(
+        self, n_vocab: int, take: Callable[[int, Sequence[int]], None], listed: Sequence[int] | None = None
+    ) -> None:
         """Fill the head.
 
         Args:
             n_vocab: Tokens V of the model.
             take: Called with a row and tokens: that row and those after it are to stand for them.
+            listed: Tokens that the head learned to guess, those that the model says most often first.
         """
-        n = size(n_vocab)
+        n = size(n_vocab, is_listed=listed is not None)
         self.tokens: Tokens | None = None
         if n == n_vocab:
             return
         self._take = take
         self._free_from, self._turn = n - FREE, 0
         self._rows = np.zeros(n, np.int32)
-        self._rows[: self._free_from] = [*range(n - HIGH - FREE), *range(n_vocab - HIGH, n_vocab)]
+        if listed is None:
+            self._rows[: self._free_from] = [*range(n - HIGH - FREE), *range(n_vocab - HIGH, n_vocab)]
+        else:
+            known = dict.fromkeys((*listed[: self._free_from], *range(self._free_from)))
+            self._rows[: self._free_from] = [*known][: self._free_from]
         self.tokens = self._rows[: self._free_from]
         self._has = bytearray(n_vocab)
         for token in self.tokens.tolist():

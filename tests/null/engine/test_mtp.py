@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 from bench.random_hybrid import write_random_hybrid
 from tests.support.recorder import Recorder
+from tests.support.rewritten import rewritten
 
 from outpace.backends.backend import Limits
 from outpace.backends.reference import ReferenceBackend, alone
 from outpace.errors import ConfigError
 from outpace.gguf.file import open_gguf
+from outpace.gguf.types import ValueType
 from outpace.gguf.weights import Weights
+from outpace.gguf.writer import Typed
 from outpace.graph.cost import border_bytes
 from outpace.graph.step import Segment, Step
 from outpace.llm import LLM
 from outpace.models import load_plan
 from outpace.speculate import AutoDepth, FixedDepth, HeadState, StepCosts
 from outpace.speculate.mtp import LEAST_WINDOW, MOST_WINDOW
-from outpace.speculate.vocabulary import FREE, HIGH, size
+from outpace.speculate.vocabulary import FREE, HIGH, LISTED, size
 
 SMALL = {"d_model": 64, "head_dim": 16, "delta_dim": 16, "vocab": 300, "context": 2048, "rope_base": 1e4, "n_layers": 4}
 PROMPT = [7, 8, 9, 10, 44, 5] * 4 + [1, 2, 3]
@@ -195,6 +198,20 @@ def test_a_large_vocabulary_is_drafted_from_its_useful_part_and_what_the_text_ha
     low, high = size(40000) - HIGH - FREE, 40000 - HIGH
     assert all(t < low or t >= high or t in rare + found.tokens for t in drafted)
     assert found.speculation.accepted > 0
+
+
+def test_where_the_file_lists_tokens_those_are_drafted_and_what_the_text_has_used(tmp_path):
+    sizes = SMALL | {"vocab": 12000, "n_layers": 2}
+    path = write_random_hybrid(tmp_path / "large.gguf", type="F32", mtp_aligned=0.9, **sizes)
+    listed = list(range(11999, 12000 - LISTED - 100, -1))
+    known = rewritten(path, tmp_path, {"qwen35.nextn_draft_tokens": Typed(ValueType.INT32, listed)})
+    plain = write(path, "none", prompt=[30, 310], n=24, temperature=1.0)
+    recorder = Recorder(3)
+    found = write(known, "mtp", recorder, prompt=[30, 310], n=24, temperature=1.0)
+    assert found.tokens == plain.tokens and found.speculation.accepted > 0
+    drafted = {token for draft in recorder.drafts for token in draft}
+    assert any(token >= 12000 - LISTED for token in drafted)
+    assert all(token >= 12000 - LISTED or token in [30, 310, *found.tokens] for token in drafted)
 
 
 def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):

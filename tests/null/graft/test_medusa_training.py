@@ -59,7 +59,7 @@ def test_new_heads_are_zeros_and_written_they_are_the_models_own(tmp_path: Path)
         design = MedusaBlueprint(file, 2)
         tensors = start.from_zeros(design)
         assert not design.has_head and all(not each.any() for each in tensors.values())
-        write_head(design, tensors, MIXES["Q8_0"], tmp_path / "head.gguf")
+        write_head(design, tensors, np.arange(9), MIXES["Q8_0"], tmp_path / "head.gguf")
     with open_with_head(base, tmp_path / "head.gguf") as file:
         model = load_plan(file)
         # Beside the MTP layer that the file has.

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outpace.speculate.vocabulary import FREE, HIGH, DraftVocabulary, size
+from outpace.speculate.vocabulary import FREE, HIGH, LISTED, DraftVocabulary, size
 
 V = 60000
 
@@ -12,10 +12,10 @@ V = 60000
 class Projection:
     """Which token each row stands for, as it was told."""
 
-    def __init__(self, n_vocab: int = V) -> None:
-        self.rows = np.full(size(n_vocab), -1)
+    def __init__(self, listed: list[int] | None = None) -> None:
+        self.rows = np.full(size(V, is_listed=listed is not None), -1)
         self.calls = 0
-        self.vocabulary = DraftVocabulary(n_vocab, self.take)
+        self.vocabulary = DraftVocabulary(V, self.take, listed)
 
     def take(self, at, tokens):
         self.rows[at : at + len(tokens)] = tokens
@@ -34,6 +34,8 @@ def test_a_small_vocabulary_keeps_all_its_rows():
     vocabulary = DraftVocabulary(16384, lambda at, tokens: 1 / 0)
     vocabulary.see([5, 16383])
     assert vocabulary.tokens is None and size(16384) == 16384
+    vocabulary = DraftVocabulary(LISTED, lambda at, tokens: 1 / 0, [7])
+    assert vocabulary.tokens is None and size(LISTED, is_listed=True) == LISTED
 
 
 def test_it_begins_with_the_lowest_and_the_highest_numbers():
@@ -43,9 +45,20 @@ def test_it_begins_with_the_lowest_and_the_highest_numbers():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, V - 1), max_size=400), max_size=12))
-def test_what_a_text_has_used_has_a_row(chunks):
-    projection = Projection()
+@given(st.lists(st.integers(0, V - 1), unique=True, max_size=40), st.sampled_from([0, LISTED - 20, LISTED + 20]))
+def test_it_begins_with_what_is_listed_and_the_lowest_numbers_beside_that(first, n):
+    listed = [*first, *(token for token in range(V - 1, 0, -1) if token not in first)][: len(first) + n]
+    tokens = Projection(listed).check()
+    assert len(tokens) == LISTED
+    kept = set(listed[:LISTED])
+    lowest = [token for token in range(2 * LISTED) if token not in kept][: LISTED - len(kept)]
+    assert tokens == kept | set(lowest)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, V - 1), max_size=400), max_size=12), st.sampled_from([None, [9, 50000, 3]]))
+def test_what_a_text_has_used_has_a_row(chunks, listed):
+    projection = Projection(listed)
     first, latest = projection.check(), []
     for chunk in chunks:
         before, calls = projection.check(), projection.calls
