@@ -182,6 +182,11 @@ class AutoDepth:
         none = [0] * len(drafts)
         if room < 1 or self._must_be_plain:
             return none
+        if len(drafts) == 1 and not drafts[0].tokens and is_ready[0] and self._headed.rate > MARGIN:
+            # As the whole of what follows would have it, which is what a small model most often asks.
+            self._settle_costs()
+            self._round = 1, n_rows, 1
+            return [min(self.n_max, room)]
         # Whether it pays is asked for each token; where it does not, a small model would feel what the answer costs.
         has_copies = any(draft.tokens for draft in drafts)
         asked = None if has_copies else (n_rows, min(room, self.n_max * len(drafts)), is_ready)
@@ -211,7 +216,8 @@ class AutoDepth:
     @property
     def _step(self) -> float:
         """What a step of the head costs, in plain steps."""
-        return self._steps_of(self.prospect.seconds(self._round[2], self.costs(1)))
+        plain = self.costs(1)
+        return self.prospect.seconds(self._round[2], plain) / plain if plain else 0.0
 
     def _rows_price(self, n: int) -> float:
         """Return what n rows more in this round's step cost, in plain steps."""
@@ -236,7 +242,7 @@ class AutoDepth:
 
     def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
         """Go on while a token more is worth more than its time, in this round or in the long run."""
-        n_sequences, _, n_takers = self._round
+        n_sequences, n_rows, n_takers = self._round
         depth = max(map(len, chances))
         tokens, gain = float(n_sequences), 0.0
         calibration = self._calibration(SPECULATORS[0])
@@ -245,10 +251,11 @@ class AutoDepth:
             tokens += sum(worths)
             if len(worths) == len(each) == depth:
                 gain += worths[-1]
-        step, rows = self._step, self._rows_price(depth * n_takers)
-        rate = tokens / (self.costs.ratio(n_sequences) + depth * step + rows)
-        more = step + self._rows_price((depth + 1) * n_takers) - rows
-        return gain * self.prospect.chance(depth) > min(rate, self._least_rate(n_sequences)) * more
+        step, ratio = self._step, self.costs.ratio
+        plain, rows = ratio(n_sequences), ratio(n_rows + depth * n_takers)
+        rate = tokens / (plain + depth * step + rows - ratio(n_rows))
+        more = step + ratio(n_rows + (depth + 1) * n_takers) - rows
+        return gain * self.prospect.chance(depth) > min(rate, self._long_run.rate * n_sequences / plain) * more
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
         """Learn the cost of a step of the head."""

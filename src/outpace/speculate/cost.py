@@ -7,9 +7,9 @@ from collections.abc import Callable
 # Widths that are measured; those between are interpolated, those beyond follow the last slope.
 WIDTHS = (1, 2, 3, 4, 8, 16)
 
-# For every width from 1 to the widest: the measured ones it lies between (the same twice if it is one), and how far it
-# is from the first of them to the second.
-BETWEEN = [
+# For every width up to the widest: the measured ones it lies between (the same twice if it is one), and how far it is
+# from the first of them to the second.
+BETWEEN = [(0, 0, 0.0)] + [
     (i, i, 0.0) if width == high else (i - 1, i, (width - low) / (high - low))
     for i, (low, high) in enumerate(zip((0, *WIDTHS), WIDTHS, strict=False))
     for width in range(low + 1, high + 1)
@@ -19,6 +19,10 @@ BETWEEN = [
 # few were seen: the machine may have been busy when the file was loaded. One with drafts moves its ratio by half of it
 # at first and, as it is seen more often, by less, down to the last number.
 FACTOR_RATE, RARE_RATE, RATIO_RATE = 0.2, 0.35, 0.05
+
+# A width that was not used between two plain steps goes so far towards what the widths on both sides say, where that is
+# less: one that was disturbed when it was timed would not be used again, and what it costs never be known.
+FORGETTING = 0.1
 
 # A step that took this many times its estimate (or its inverse) was disturbed; it counts as this much.
 MOST_SURPRISE = 1.5
@@ -50,9 +54,9 @@ class StepCosts:
         self._factor = measured.get(1, 0.0)
         self._ratios = [_between(ratios, width) for width in WIDTHS]
         self._n_seen = [1] * len(WIDTHS)
-        self._is_rare = False
+        # Those that were used since the last plain step.
+        self._used: set[int] = set()
         self._n_plain = 0
-        self._table: list[float] = []
         self._smooth()
 
     def __call__(self, width: int) -> float:
@@ -61,11 +65,14 @@ class StepCosts:
 
     def ratio(self, width: int) -> float:
         """Return how many times a step of one row a step of `width` rows takes."""
-        table = self._table
-        if width < len(table):
-            return table[width]
-        last = len(table) - 1
-        return table[last] + (table[last] - table[last // 2]) / (last - last // 2) * (width - last)
+        if width > WIDTHS[-1]:
+            before, last = self._ratios[-2:]
+            return last + (last - before) / (WIDTHS[-1] - WIDTHS[-2]) * (width - WIDTHS[-1])
+        if width < 1:
+            return 0.0
+        i, j, share = BETWEEN[width]
+        low = self._ratios[i]
+        return low + (self._ratios[j] - low) * share
 
     def observe(self, width: int, seconds: float, *, is_plain: bool) -> float:
         """Learn from a step that ran; `is_plain` if nothing in it was drafted.
@@ -75,9 +82,9 @@ class StepCosts:
         """
         if width > WIDTHS[-1]:
             return 1.0
-        expected = self._factor * self._table[width]
+        expected = self(width)
         if expected <= 0:
-            self._factor = seconds / self._table[width]
+            self._factor = seconds / self.ratio(width)
             return 1.0
         surprise = told = seconds / expected
         if seconds * MOST_SURPRISE < self._factor:
@@ -90,12 +97,12 @@ class StepCosts:
             surprise = 1 / MOST_SURPRISE
         if is_plain:
             self._n_plain += 1
-            rate = RARE_RATE if self._is_rare else FACTOR_RATE
+            rate = RARE_RATE if self._used else FACTOR_RATE
             self._factor *= 1.0 + max(rate, 1.0 / (1.0 + self._n_plain)) * (surprise - 1.0)
-            self._is_rare = False
+            if self._used:
+                self._forget()
             return told
-        self._is_rare = True
-        i, j, _ = BETWEEN[width - 1]
+        i, j, _ = BETWEEN[width]
         self._move(j, surprise)
         if 0 < i < j:
             self._move(i, surprise)
@@ -105,22 +112,29 @@ class StepCosts:
     def _move(self, i: int, surprise: float) -> None:
         """Move a measured width's ratio by its share of a surprise."""
         self._n_seen[i] += 1
+        self._used.add(i)
         rate = 0.5 / self._n_seen[i]
         self._ratios[i] *= 1.0 + (rate if rate > RATIO_RATE else RATIO_RATE) * (surprise - 1.0)
 
+    def _forget(self) -> None:
+        """Let widths that were not used since this was called last be tried again."""
+        ratios = self._ratios
+        for i in range(1, len(WIDTHS) - 1):
+            share = (WIDTHS[i] - WIDTHS[i - 1]) / (WIDTHS[i + 1] - WIDTHS[i - 1])
+            expected = ratios[i - 1] + share * (ratios[i + 1] - ratios[i - 1])
+            if i not in self._used and expected < ratios[i]:
+                ratios[i] += FORGETTING * (expected - ratios[i])
+        self._used.clear()
+        self._smooth()
+
     def _smooth(self) -> None:
-        """Rebuild the table by width; a wider step never counts as cheaper than a narrower one."""
+        """Let no wider step count as cheaper than a narrower one."""
         ratios, low, i = self._ratios, 1.0, 0
         ratios[0] = 1.0
         for high in ratios:
             if high < low:
                 ratios[i] = high = low
             low, i = high, i + 1
-        table = [0.0]
-        for i, j, share in BETWEEN:
-            low = ratios[i]
-            table.append(low + (ratios[j] - low) * share)
-        self._table = table
 
 
 def _ratios(seconds: dict[int, float]) -> dict[int, float]:

@@ -10,6 +10,9 @@ from outpace.speculate.calibration import HOPELESS
 # believed for good.
 PRIOR, TRUST, FURTHER_TRUST, MEMORY = 0.7, 4.0, 8.0, 64.0
 
+# A weight above this is taken out of all sums.
+MOST_WEIGHT = 1e100
+
 # Before it was measured, a step of the head is taken to cost this share of a plain step.
 UNKNOWN_COST = 0.12
 
@@ -27,9 +30,12 @@ class Prospect:
     """
 
     def __init__(self) -> None:
+        # Each round weighs more than those before it, which comes to the same as if they faded.
         self._hits: list[float] = []
         self._tries: list[float] = []
-        self._chances = [PRIOR]
+        self._weight = 1.0
+        # By depth, as far as they were asked for since they changed.
+        self._chances: list[float] = []
         self._seconds: dict[int, float] = {}
         self._n_first = self._n_first_right = 0
 
@@ -40,8 +46,15 @@ class Prospect:
 
     def chance(self, depth: int) -> float:
         """Return the chance that the guess at `depth` (0 is the nearest) is right if those before it are."""
-        chances = self._chances
-        return chances[depth] if depth < len(chances) else chances[-1]
+        chances, tries = self._chances, self._tries
+        if depth >= len(tries):
+            if not tries:
+                return PRIOR
+            depth = len(tries) - 1
+        for i in range(len(chances), depth + 1):
+            trust = (FURTHER_TRUST if i else TRUST) * self._weight
+            chances.append((self._hits[i] + trust * (chances[-1] if i else PRIOR)) / (tries[i] + trust))
+        return chances[depth]
 
     def seconds(self, n_sequences: int, plain_s: float) -> float:
         """Return the seconds of a step of the head for so many sequences, given those of a plain step."""
@@ -72,26 +85,25 @@ class Prospect:
         while len(tries) < n_tested:
             tries.append(0.0)
             hits.append(0.0)
-        chances, chance = [], PRIOR
-        for depth, n in enumerate(tries):
-            is_tested = depth < n_tested
-            tries[depth] = n = n * (1.0 - 1.0 / MEMORY) + is_tested
-            hits[depth] = n_right = hits[depth] * (1.0 - 1.0 / MEMORY) + (is_tested and depth < n_kept)
-            trust = FURTHER_TRUST if depth else TRUST
-            chance = (n_right + trust * chance) / (n + trust)
-            chances.append(chance)
-        self._chances = chances or [PRIOR]
+        self._weight = weight = self._weight / (1.0 - 1.0 / MEMORY)
+        for depth in range(n_tested):
+            tries[depth] += weight
+            if depth < n_kept:
+                hits[depth] += weight
+        self._chances.clear()
+        if weight > MOST_WEIGHT:
+            self._hits, self._tries = [each / weight for each in hits], [each / weight for each in tries]
+            self._weight = 1.0
         if n_verified:
             self._n_first += 1
             self._n_first_right += n_kept > 0
 
     def worths(self, n: int) -> list[float]:
         """Return for each depth up to n the chance that the guess there is kept; none beyond the first hopeless one."""
-        chances, last = self._chances, len(self._chances) - 1
         found: list[float] = []
         worth = 1.0
         for depth in range(n):
-            worth *= chances[depth if depth < last else last]
+            worth *= self.chance(depth)
             found.append(worth)
             if worth < HOPELESS:
                 break

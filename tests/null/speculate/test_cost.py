@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +90,25 @@ def test_noisy_steps_are_averaged_and_outliers_ignored():
         costs.observe(width, (1 + 0.2 * (width - 1)) * noise, is_plain=width == 1)
     for width in WIDTHS:
         assert abs(costs.ratio(width) / (1 + 0.2 * (width - 1)) - 1) < 0.15, width
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_what_is_not_used_is_in_time_believed_to_lie_between_those_on_both_sides(is_used):
+    costs = StepCosts({1: 1.0, 2: 1.9, 3: 1.9, 4: 2.0, 8: 2.4, 16: 3.2})
+    before = {width: costs.ratio(width) for width in (3, 4, 8, 16)}
+    for _ in range(60):
+        for width in (2, 3, 4, 8) if is_used else (3, 4, 8):
+            costs.observe(width, before.get(width, 1.9), is_plain=False)
+        costs.observe(1, 1.0, is_plain=True)
+        assert {width: costs.ratio(width) for width in before} == pytest.approx(before)
+    assert costs.ratio(2) == pytest.approx(1.9 if is_used else 1.45, rel=1e-2)
+
+
+def test_nothing_is_forgotten_while_nothing_is_drafted():
+    costs = StepCosts({1: 1.0, 2: 1.9, 3: 1.9, 4: 2.0, 8: 2.4, 16: 3.2})
+    for _ in range(60):
+        costs.observe(1, 1.0, is_plain=True)
+    assert costs.ratio(2) == 1.9
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.floats(1e-6, 1e3), st.booleans()), max_size=60))
