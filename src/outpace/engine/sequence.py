@@ -171,11 +171,12 @@ class Sequence:
     def guesser(self) -> Guesser:
         """Return what `speculator.Ask` asks: guesses are chosen as the tokens themselves will be, with their noise."""
         sample, position, window = self._guess, len(self.tokens), self._window
-        recent = self.tokens[-window:] if window else []
+        if not window:
+            return lambda logits, tokens, guesses: sample(logits, tokens, position + len(guesses))
+        recent = self.tokens[-window:]
 
         def guess(logits: Logits, tokens: Tokens | None, guesses: List[int]) -> tuple[int, float] | None:
-            latest = [*recent, *guesses][-window:] if window else ()
-            return sample(logits, tokens, position + len(guesses), latest)
+            return sample(logits, tokens, position + len(guesses), [*recent, *guesses][-window:])
 
         return guess
 

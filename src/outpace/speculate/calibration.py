@@ -28,8 +28,9 @@ class Calibration:
         self._tries = [0.0] * CLASSES
         # By how much more guesses were right than they were said to be, and of how many.
         self._surplus = self._n = 0.0
-        # How far the members of a class are off; within it they keep their order. Certainty belongs to the last class.
-        self._shifts = [0.0] * (CLASSES + 1)
+        # How far the members of a class are off, as far as it was asked for since something was learned; within it they
+        # keep their order. Certainty belongs to the last class.
+        self._shifts: list[float | None] = [None] * (CLASSES + 1)
 
     def worths(self, confidence: Sequence[float], n_max: int, p_min: float) -> list[float]:
         """Return for each guess of a draft the chance that it is kept, with all before it.
@@ -42,7 +43,9 @@ class Calibration:
         shifts, worth = self._shifts, 1.0
         found: list[float] = []
         for each in confidence:
-            chance = each + shifts[int(each * CLASSES)]
+            i = int(each * CLASSES)
+            shift = shifts[i]
+            chance = each + (self._shift(i) if shift is None else shift)
             if chance > SUREST:
                 chance = SUREST
             elif chance < 0.0:
@@ -69,17 +72,12 @@ class Calibration:
             self._n = self._n * fade + 1.0
             self._surplus = self._surplus * fade + is_right - said
             n += 1
-        self._settle()
+        self._shifts = [None] * (CLASSES + 1)
 
-    def _settle(self) -> None:
-        """Rebuild the shifts from what was seen."""
-        overall, shifts = self._surplus / (self._n + TRUST), self._shifts
-        for i, hits in enumerate(self._hits):
-            middle = (i + 0.5) / CLASSES
-            expected = middle + overall
-            if expected > SUREST:
-                expected = SUREST
-            elif expected < 0.0:
-                expected = 0.0
-            shifts[i] = (hits + TRUST * expected) / (self._tries[i] + TRUST) - middle
-        shifts[CLASSES] = shifts[CLASSES - 1]
+    def _shift(self, i: int) -> float:
+        """Return how far the members of a class are off, by what was seen."""
+        of = min(i, CLASSES - 1)
+        middle = (of + 0.5) / CLASSES
+        expected = min(max(middle + self._surplus / (self._n + TRUST), 0.0), SUREST)
+        found = self._shifts[i] = (self._hits[of] + TRUST * expected) / (self._tries[of] + TRUST) - middle
+        return found

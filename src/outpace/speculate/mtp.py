@@ -192,10 +192,9 @@ class Head:
         # What was left over while nobody drafted is no part of what a guess does.
         guesses.apart()
         live = list(range(len(asks)))
-        hidden = np.empty((0, self.width), np.float32)
+        step = self._first(asks)
         for depth in itertools.count(1):
-            first = depth == 1
-            result = self._program.run(self._first(asks) if first else self._next(asks, live, guesses.tokens, hidden))
+            result = self._program.run(step)
             assert result.hidden is not None
             tokens = self._vocabulary.tokens
             # Rows that stand for no token yet are at the end.
@@ -204,9 +203,9 @@ class Head:
             left = [row for row, i in enumerate(live) if depth == len(guesses.tokens[i]) < asks[i].most]
             if not left or not goes_on(guesses.chances):
                 break
-            # A copy: the next step writes over this one's.
-            hidden = result.hidden[left]
             live = [live[row] for row in left]
+            # A copy: the next step writes over this one's.
+            step = self._next(asks, live, guesses.tokens, result.hidden[left])
         self.seconds += guesses.seconds
         return guesses.drafts(self.name)
 
