@@ -66,10 +66,10 @@ _MODELS: tuple[Entry, ...] = (
         description="SmolLM2 135M Instruct, 4 bits (Q4_1): small enough to try everything with.",
         head=Head(
             file="smollm2-135m-mtp.gguf",
-            sha256="020e575ed108c9bdaa3e6da9c6366873ba93bc5997d8bf9f1db3f15deabfeb51",
-            bytes=4_478_368,
-            joined_sha256="62423679d1c358d2afc9b0c64aad2d81763cdf1147cb32adbb091034b987ae5d",
-            joined_bytes=102_839_936,
+            sha256="a93fca6cd2eeb09c5deb95deb58afc555eddbeee5f1d1b81e549806ea13ad9fb",
+            bytes=2_774_496,
+            joined_sha256="b1558404ef102146d771971d22742cdb2f199b9cb2021324920c49f65bee1d47",
+            joined_bytes=101_136_064,
         ),
     ),
 )

@@ -17,6 +17,9 @@ PROBE_SHARE = 0.005
 # The purse takes no more once it holds this many plain steps.
 MOST_IN_PURSE = 2.0
 
+# What a head reads before its first guess is paid after the fact: at most so many plain steps' worth.
+MOST_DEBT = 64.0
+
 # After so many rounds that all drafted, one is plain: without it the cost of drafting could not be told. At first soon,
 # for little is known; then twice as many each time, up to the second number.
 FIRST_WITHOUT_PLAIN, MOST_WITHOUT_PLAIN = 8, 64
@@ -258,7 +261,10 @@ class AutoDepth:
         return gain * self.prospect.chance(depth) > min(rate, self._long_run.rate * n_sequences / plain) * more
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
-        """Learn the cost of a step of the head."""
+        """Learn the cost of a step of the head; what is read before its first one is a trial's price."""
+        if not n_sequences:
+            self._purse = max(self._purse - self._steps_of(seconds), -MOST_DEBT)
+            return
         self.prospect.timed(n_sequences, seconds, is_cold=not (self._drafts or self._has_drafted))
         self._spent_s += seconds
         self._n_refused = 0

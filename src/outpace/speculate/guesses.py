@@ -25,7 +25,7 @@ class Guesses:
 
         Args:
             asks: For whom.
-            timed: Told the sequences and the seconds of each step.
+            timed: Told the sequences and the seconds of each step; of what is no step, no sequences.
         """
         self._asks, self._timed = asks, timed
         self.tokens: list[list[int]] = [[] for _ in asks]
@@ -34,8 +34,8 @@ class Guesses:
         self._began = perf_counter()
 
     def apart(self) -> None:
-        """Take what was done since the last step as no step's: it is not told as what a guess costs."""
-        self._pass()
+        """Take what was done since the last step as no step's: it is not what a guess costs."""
+        self._timed(0, self._pass())
 
     def take(self, live: Sequence[int], rows: Iterable[tuple[NDArray[np.float32], Tokens | None]]) -> None:
         """Make the next guess of some sequences, which ends a step.

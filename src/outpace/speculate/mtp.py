@@ -185,12 +185,12 @@ class Head:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
         guesses = Guesses(asks, timed)
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
-        for ask in asks:
-            last = len(ask.tokens) - 1
-            if is_crowded or last - ask.state.n_true >= MOST_ALONG:
-                self.catch_up(ask.state, ask.tokens, ask.pages, last)
-        # What was left over while nobody drafted is no part of what a guess does.
-        guesses.apart()
+        late = [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
+        for ask in late:
+            self.catch_up(ask.state, ask.tokens, ask.pages, len(ask.tokens) - 1)
+        if late:
+            # What was left over while nobody drafted is no part of what a guess does.
+            guesses.apart()
         live = list(range(len(asks)))
         step = self._first(asks)
         for depth in itertools.count(1):

@@ -40,7 +40,7 @@ class Policy(Protocol):
         """Return whether the head should draft a token more, told the chances of all its guesses so far."""
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
-        """Learn what one step of the head took, with all that came before it."""
+        """Learn what one step of the head took, or with no sequences what it had to read before its first one."""
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""

@@ -132,7 +132,8 @@ class Speculator(Protocol[S]):
         Args:
             asks: Who, and how much at most (at least 1 each).
             goes_on: Told the chances of all guesses so far, says whether one more step is worth its time.
-            timed: Told the sequences and the seconds of each step.
+            timed: Told the sequences and the seconds of each step; of what had to be read before the first one, 0
+                sequences.
         """
 
 

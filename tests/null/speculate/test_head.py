@@ -80,6 +80,7 @@ def test_catching_up_is_no_part_of_what_a_guess_costs(monkeypatch):
     given = ask(1, 2, SamplingParams.greedy())
     given.state.learn(2, np.ones((30, D), np.float32))
     given = given._replace(tokens=[5] * 32 + [1])
-    head.draft([given], lambda chances: True, lambda n, seconds: told.append(seconds))
-    assert program.caught_up == 32 and told == [1.0, 1.0]
+    head.draft([given], lambda chances: True, lambda *step: told.append(step))
+    # It is told as no step's.
+    assert program.caught_up == 32 and told == [(0, 100.0), (1, 1.0), (1, 1.0)]
     assert head.seconds == 102.0

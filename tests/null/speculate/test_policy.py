@@ -169,6 +169,28 @@ def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
     assert judged < rounds / 10
 
 
+@pytest.mark.parametrize("reads", [0.0, 10.0])
+def test_what_is_read_before_a_trial_is_a_part_of_its_price(reads):
+    """Each answer begins with a text that has to be read before anything can be guessed from it."""
+    policy = AutoDepth(StepCosts(DEAR), 8)
+    policy.drafted(1, 0.9)
+    spent, rounds, tried = 0.0, 8000, 0
+    for i in range(rounds):
+        if i % 100 == 0:
+            has_read = False
+        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        if n:
+            tried += 1
+            if not has_read:
+                policy.drafted(0, reads)
+            spent, has_read = spent + 0.9 + (0.0 if has_read else reads), True
+            policy.drafted(1, 0.9)
+            policy.observe(Draft([1], [0.1], "mtp"), 1, 0)
+        policy.timed(1, 0, 0, 1.0)
+    # Before it is known that the head does not pay it is tried as if it did.
+    assert tried > 0 and spent < 0.005 * rounds + 20 + reads, (tried, spent)
+
+
 def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
     policy = AutoDepth(StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 9.0}), 4)
     assert policy.ahead([Draft()], [True], 15, 100) == [0]
