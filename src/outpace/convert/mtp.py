@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outpace.convert.content import Content
 from outpace.errors import ConfigError, nearest
-from outpace.gguf.heads import KINDS, keys_of, kind_of
+from outpace.gguf.heads import keys_of, kind_of
 from outpace.gguf.types import ValueType
 from outpace.gguf.writer import Typed
 
@@ -53,7 +53,7 @@ def with_heads(content: Content, kinds: Iterable[str]) -> Content:
     """Return a model with the heads of these kinds and no others."""
     kept = set(kinds)
     gone = [kind for kind in content.kinds if kind not in kept]
-    own = {key for kind in gone for key in keys_of(content.arch, kind)}
+    own = keys_of(content.arch, gone)
     left = {key: value for key, value in content.keys.items() if key not in own}
     keys = _trunk_keys(content, left) if "mtp" in gone else left
     tensors = {name: rows for name, rows in content.tensors.items() if kind_of(name, content.n_layers) not in gone}
@@ -72,7 +72,7 @@ def _size(content: Content) -> dict[str, Any]:
 def _trunk_keys(content: Content, keys: Mapping[str, Any]) -> dict[str, Any]:
     """Return keys with the MTP layers taken off: the count of all, and lists with an item for each layer."""
     n_all, prefix = content.n_layers + content.n_mtp, f"{content.arch}."
-    of_heads = {key for kind in KINDS for key in keys_of(content.arch, kind)}
+    of_heads = keys_of(content.arch)
     found: dict[str, Any] = {}
     for key, value in keys.items():
         held = value.value if isinstance(value, Typed) else value

@@ -31,9 +31,9 @@ def tokens_key(arch: str, kind: str) -> str:
     return f"{arch}.nextn_draft_tokens" if kind == "mtp" else f"{arch}.medusa.draft_tokens"
 
 
-def keys_of(arch: str, kind: str) -> tuple[str, str]:
-    """Return the keys that a file has only for heads of a kind."""
-    return count_key(arch, kind), tokens_key(arch, kind)
+def keys_of(arch: str, kinds: Iterable[str] = KINDS) -> set[str]:
+    """Return the keys that a file has only for heads of these kinds."""
+    return {key(arch, kind) for kind in kinds for key in (count_key, tokens_key)}
 
 
 def kinds_of(metadata: Metadata) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def _metadata(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int, kinds: 
     ours, theirs = trunk.metadata, head.metadata
     n_all = theirs.int(f"{arch}.block_count")
     entries = {key: ours.entry(key) for key in ours}
-    own = [key for kind in kinds for key in keys_of(arch, kind)] + ([f"{arch}.block_count"] if "mtp" in kinds else [])
+    own = keys_of(arch, kinds) | ({f"{arch}.block_count"} if "mtp" in kinds else set())
     for key in theirs:
         entry = theirs.entry(key)
         if key in own:

@@ -10,7 +10,7 @@ from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
 from outpace.errors import ConfigError
 from outpace.gguf.file import GGUFFile, open_gguf
-from outpace.gguf.heads import KINDS, keys_of, kinds_of, named
+from outpace.gguf.heads import keys_of, kinds_of, named
 from outpace.gguf.join import join
 from outpace.gguf.metadata import Metadata
 from outpace.gguf.tokens import Tokens, check
@@ -70,7 +70,7 @@ def _differences(model: Metadata, head: Metadata, donor: Path) -> list[str]:
     """Return in which numbers of the architecture the head's file differs: those of the model hold for both."""
     arch = model.str("general.architecture")
     own = {f"{arch}.{name}" for name in ("block_count", "vocab_size", "context_length")}
-    own |= {key for kind in KINDS for key in keys_of(arch, kind)}
+    own |= keys_of(arch)
 
     def told(metadata: Metadata, key: str) -> Any:
         return metadata[key] if metadata.entry(key).count is None else None

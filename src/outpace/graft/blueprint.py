@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import KINDS, count_key, keys_of
+from outpace.gguf.heads import count_key, keys_of
 from outpace.gguf.metadata import Metadata
 from outpace.gguf.types import GGMLType, ValueType
 from outpace.gguf.weights import WeightRef, Weights
@@ -108,8 +108,7 @@ class Blueprint:
 def untyped(metadata: Metadata) -> dict[str, Typed]:
     """Return a file's keys without those of a tokenizer, of a cut into parts, of types and of heads."""
     left_out = ("tokenizer.", "split.", "general.file_type", "general.quantization_version")
-    arch = metadata.str("general.architecture")
-    of_heads = {key for kind in KINDS for key in keys_of(arch, kind)}
+    of_heads = keys_of(metadata.str("general.architecture"))
     return {
         key: Typed(metadata.entry(key).kind, value)
         for key, value in metadata.items()

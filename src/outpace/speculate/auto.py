@@ -219,8 +219,7 @@ class AutoDepth:
     @property
     def _step(self) -> float:
         """What a step of the head costs, in plain steps."""
-        plain = self.costs(1)
-        return self.prospect.seconds(self._round[2], plain) / plain if plain else 0.0
+        return self._steps_of(self.prospect.seconds(self._round[2], self.costs(1)))
 
     def _rows_price(self, n: int) -> float:
         """Return what n rows more in this round's step cost, in plain steps."""
@@ -255,10 +254,10 @@ class AutoDepth:
             if len(worths) == len(each) == depth:
                 gain += worths[-1]
         step, ratio = self._step, self.costs.ratio
-        plain, rows = ratio(n_sequences), ratio(n_rows + depth * n_takers)
-        rate = tokens / (plain + depth * step + rows - ratio(n_rows))
+        rows = ratio(n_rows + depth * n_takers)
+        rate = tokens / (ratio(n_sequences) + depth * step + rows - ratio(n_rows))
         more = step + ratio(n_rows + (depth + 1) * n_takers) - rows
-        return gain * self.prospect.chance(depth) > min(rate, self._long_run.rate * n_sequences / plain) * more
+        return gain * self.prospect.chance(depth) > min(rate, self._least_rate(n_sequences)) * more
 
     def drafted(self, n_sequences: int, seconds: float) -> None:
         """Learn the cost of a step of the head; what is read before its first one is a trial's price."""

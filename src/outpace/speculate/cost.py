@@ -120,10 +120,10 @@ class StepCosts:
         """Let widths that were not used since this was called last be tried again."""
         ratios = self._ratios
         for i in range(1, len(WIDTHS) - 1):
-            share = (WIDTHS[i] - WIDTHS[i - 1]) / (WIDTHS[i + 1] - WIDTHS[i - 1])
-            expected = ratios[i - 1] + share * (ratios[i + 1] - ratios[i - 1])
-            if i not in self._used and expected < ratios[i]:
-                ratios[i] += FORGETTING * (expected - ratios[i])
+            if i in self._used:
+                continue
+            expected = _between({WIDTHS[j]: ratios[j] for j in (i - 1, i + 1)}, WIDTHS[i])
+            ratios[i] += FORGETTING * min(expected - ratios[i], 0.0)
         self._used.clear()
         self._smooth()
 

@@ -24,10 +24,7 @@ HIGH, FREE = 512, 1024
 
 def size(n_vocab: int, *, is_listed: bool = False) -> int:
     """Return how many rows the draft head of a vocabulary has; `is_listed` where the useful tokens are known."""
-    least = LISTED if is_listed else LEAST
-    if n_vocab <= least:
-        return n_vocab
-    return min(n_vocab, (least if is_listed else max(least, -(-n_vocab // ONE_IN // 16) * 16)) + FREE)
+    return min(n_vocab, (LISTED if is_listed else max(LEAST, -(-n_vocab // ONE_IN // 16) * 16)) + FREE)
 
 
 class DraftVocabulary:
