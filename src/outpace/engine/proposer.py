@@ -17,20 +17,17 @@ from outpace.speculate.speculator import MOST_ALONG, Ask, Speculator
 class Proposer:
     """Runs a speculator for the sequences of a step together, and keeps what it knows of each in step with the trunk.
 
-    State: the speculator's cache, and the `head` of every sequence that has one.
+    State: the speculator's cache, the `head` of every sequence that has one, and `seconds`, what drafting has taken of
+    this step.
     """
 
     def __init__(self, speculator: Speculator[Any], memory: Memory) -> None:
         self._speculator, self._memory = speculator, memory
+        self.seconds = 0.0
         self._has_said_so = False
         # Of the feed that was shown last: the hidden state before each page border in it. Snapshots have their own.
         self._ends: dict[int, Hidden] = {}
         self._keeps_ends = memory.snapshots is None and speculator.has_pages
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that drafting has taken of this step."""
-        return self._speculator.seconds
 
     def propose(self, feeds: list[Feed], policy: Policy, n_rows: int, room: int) -> bool:
         """Put the speculator's drafts into feeds where the policy expects more of them; return whether there are any.
@@ -41,7 +38,7 @@ class Proposer:
             n_rows: Rows of the step without any draft.
             room: Most rows that may be added.
         """
-        self._speculator.seconds = 0.0
+        self.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
         if not self._has_said_so and policy.has_dropped_head:
             self._has_said_so, self._speculator.news = True, self._speculator.dropped
@@ -62,8 +59,10 @@ class Proposer:
             if n > 0 and sequence.head is not None:
                 asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
         if asks:
-            drafts = self._speculator.draft([ask for _, ask in asks], policy.goes_on, policy.drafted)
-            for (i, _), draft in zip(asks, drafts, strict=True):
+            found = self._speculator.draft([ask for _, ask in asks], policy.rule())
+            self.seconds = found.seconds
+            policy.drafted(found.steps, found.read_s)
+            for (i, _), draft in zip(asks, found.drafts, strict=True):
                 feeds[i] = (*feeds[i][:2], draft, feeds[i][3])
                 if not self._memory.is_headed(feeds[i][0]):
                     self._mark(feeds[i][0])

@@ -9,6 +9,7 @@ from outpace.speculate.cost import StepCosts
 from outpace.speculate.drafter import Draft
 from outpace.speculate.prospect import Prospect
 from outpace.speculate.rate import LongRun
+from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import SPECULATORS
 
 # Share of the time that may go into drafts believed not to pay, to find out whether they do by now.
@@ -30,6 +31,9 @@ PLAIN_TAKEN = 4
 # Where such a plain step took so many times what was expected (or the inverse), little was known, and the next is plain
 # too; at most so many more in a row.
 UNBELIEVED, MOST_AGAIN = 1.25, 3
+
+# How far the head goes is worked out anew after so many rounds: what it depends on is learned slowly.
+RULED_FOR = 8
 
 # A head that does not pay is not judged anew for so many rounds: without a guess of its own little changes.
 REFUSED_FOR = 16
@@ -86,6 +90,8 @@ class AutoDepth:
         # What the head was refused last (rows, room, who was ready), for how many rounds that stands.
         self._refused: tuple[int, int, Sequence[bool]] | None = None
         self._n_refused = 0
+        # How far the head goes, in which kind of round (as `_round`), and for how many more of them.
+        self._rule, self._ruled, self._n_ruled = Rule(()), self._round, 0
         self._purse = 0.0
         self._n_without_plain = self._n_plain = self._n_again = 0
         self._most_without_plain = FIRST_WITHOUT_PLAIN
@@ -242,30 +248,29 @@ class AutoDepth:
                 return True
         return False
 
-    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
-        """Go on while a token more is worth more than its time, in this round or in the long run."""
-        n_sequences, n_rows, n_takers = self._round
-        depth = max(map(len, chances))
-        tokens, gain = float(n_sequences), 0.0
-        calibration = self._calibration(SPECULATORS[0])
-        for each in chances:
-            worths = calibration.worths(each, self.n_max, self._p_min)
-            tokens += sum(worths)
-            if len(worths) == len(each) == depth:
-                gain += worths[-1]
-        step, ratio = self._step, self.costs.ratio
-        rows = ratio(n_rows + depth * n_takers)
-        rate = tokens / (ratio(n_sequences) + depth * step + rows - ratio(n_rows))
-        more = step + ratio(n_rows + (depth + 1) * n_takers) - rows
-        return gain * self.prospect.chance(depth) > min(rate, self._least_rate(n_sequences)) * more
+    def rule(self) -> Rule:
+        """Go on while a token more is worth more than its time is in the long run."""
+        if not self._n_ruled or self._ruled != self._round:
+            self._rule, self._ruled, self._n_ruled = self._new_rule(), self._round, RULED_FOR
+        self._n_ruled -= 1
+        return self._rule
 
-    def drafted(self, n_sequences: int, seconds: float) -> None:
+    def _new_rule(self) -> Rule:
+        n_sequences, n_rows, n_takers = self._round
+        ratio, step, rate = self.costs.ratio, self._step, self._least_rate(n_sequences)
+        rows, least = ratio(n_rows + n_takers), []
+        for depth in range(1, self.n_max):
+            before, rows = rows, ratio(n_rows + (depth + 1) * n_takers)
+            least.append(rate * (step + rows - before) / self.prospect.chance(depth))
+        return Rule(least, self._calibration(SPECULATORS[0]).shifts(), self._p_min)
+
+    def drafted(self, steps: Sequence[tuple[int, float]], read_s: float) -> None:
         """Learn the cost of a step of the head; what is read before its first one is a trial's price."""
-        if not n_sequences:
-            self._purse = max(self._purse - self._steps_of(seconds), -MOST_DEBT)
-            return
-        self.prospect.timed(n_sequences, seconds, is_cold=not (self._drafts or self._has_drafted))
-        self._spent_s += seconds
+        if read_s:
+            self._purse = max(self._purse - self._steps_of(read_s), -MOST_DEBT)
+        for n_sequences, seconds in steps:
+            self.prospect.timed(n_sequences, seconds, is_cold=not self._has_drafted)
+            self._spent_s += seconds
         self._n_refused = 0
         self._drafts = True
 

@@ -56,6 +56,10 @@ class Calibration:
             found.append(worth)
         return found
 
+    def shifts(self) -> list[float]:
+        """Return for each class of confidence how far its members are off; certainty has a class of its own."""
+        return [self._shift(i) if shift is None else shift for i, shift in enumerate(self._shifts)]
+
     def observe(self, confidence: Sequence[float], n_verified: int, n_kept: int) -> None:
         """Learn from a draft; its tokens up to the first wrong one were put to the test, those after it were not."""
         hits, tries = self._hits, self._tries

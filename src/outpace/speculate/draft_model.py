@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import Hidden, Logits, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import Draft
 from outpace.speculate.guesses import Guesses
-from outpace.speculate.speculator import MOST_ALONG, Ask
+from outpace.speculate.rule import Rule
+from outpace.speculate.speculator import MOST_ALONG, Ask, Drafted
 from outpace.speculate.vocabulary import DraftVocabulary, Tokens
 
 
@@ -87,7 +87,7 @@ class DraftModel:
     It reads a text when there is something to draft, not before: a prompt is then read in steps that compute keys and
     values alone. Rows of guesses that turn out right are as good as any, since tokens are all that it reads.
 
-    State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
+    State: the program's cache.
     """
 
     name = "draft"
@@ -113,7 +113,6 @@ class DraftModel:
         self._vocabulary = DraftVocabulary(n_own, program.take_rows)
         self._has_said_so = False
         self.news = ""
-        self.seconds = 0.0
 
     def state(self, n_prompt: int) -> DraftModelState:  # noqa: ARG002 - it makes no difference
         """Return the state of a new sequence."""
@@ -136,14 +135,9 @@ class DraftModel:
         del tokens, pages
         return min(state.n_true, end)
 
-    def draft(
-        self,
-        asks: Sequence[Ask[DraftModelState]],
-        goes_on: Callable[[Sequence[Sequence[float]]], bool],
-        timed: Callable[[int, float], None],
-    ) -> list[Draft]:
+    def draft(self, asks: Sequence[Ask[DraftModelState]], rule: Rule) -> Drafted:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        guesses = Guesses(asks, timed)
+        guesses = Guesses(asks)
         live = [i for i, ask in enumerate(asks) if self._can_read(ask)]
         most = [min(ask.most, self._n_context - len(ask.tokens) + 1) for ask in asks]
         self._read([asks[i] for i in live])
@@ -155,10 +149,9 @@ class DraftModel:
             result = self._program.run(self._step([asks[i] for i in live], [guesses.tokens[i] for i in live]))
             guesses.take(live, map(self._known, result.logits))
             live = [i for i in live if depth == len(guesses.tokens[i]) < most[i]]
-            if live and not goes_on(guesses.chances):
+            if live and not rule.goes_on(guesses.chances):
                 break
-        self.seconds += guesses.seconds
-        return guesses.drafts(self.name)
+        return guesses.drafted(self.name)
 
     def _can_read(self, ask: Ask[DraftModelState]) -> bool:
         """Take in what has become of the last guesses; return whether the draft model knows every token of the text."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import Hidden, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import Draft
 from outpace.speculate.guesses import Guesses
-from outpace.speculate.speculator import Ask
+from outpace.speculate.rule import Rule
+from outpace.speculate.speculator import Ask, Drafted
 from outpace.speculate.vocabulary import DraftVocabulary
 
 
@@ -75,7 +75,7 @@ class Medusa:
     A draft costs a small matrix and the trimmed vocabulary projection for each guess. There is no cache, so nothing to
     catch up with, and nothing to compute while a prompt is read.
 
-    State: the draft vocabulary; `seconds`, what drafting has taken since it was last set to 0.
+    State: the draft vocabulary.
     """
 
     name = "medusa"
@@ -98,7 +98,6 @@ class Medusa:
         """
         self._program, self._n_heads = program, n_heads
         self._vocabulary = DraftVocabulary(n_vocab, program.take_rows, listed)
-        self.seconds = 0.0
 
     def state(self, n_prompt: int) -> MedusaState:
         """Return the state of a new sequence with a prompt of so many tokens."""
@@ -108,14 +107,9 @@ class Medusa:
         """Do nothing: there is no cache."""
         return end
 
-    def draft(
-        self,
-        asks: Sequence[Ask[MedusaState]],
-        goes_on: Callable[[Sequence[Sequence[float]]], bool],
-        timed: Callable[[int, float], None],
-    ) -> list[Draft]:
+    def draft(self, asks: Sequence[Ask[MedusaState]], rule: Rule) -> Drafted:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        guesses = Guesses(asks, timed)
+        guesses = Guesses(asks)
         for ask in asks:
             self._vocabulary.see(ask.tokens[ask.state.n_named :])
             ask.state.n_named = len(ask.tokens)
@@ -127,10 +121,9 @@ class Medusa:
             logits = result.logits if tokens is None else result.logits[:, : len(tokens)]
             guesses.take(live, ((row, tokens) for row in logits))
             live = [i for i in live if head + 1 == len(guesses.tokens[i]) < asks[i].most]
-            if not live or head + 1 == self._n_heads or not goes_on(guesses.chances):
+            if not live or head + 1 == self._n_heads or not rule.goes_on(guesses.chances):
                 break
-        self.seconds += guesses.seconds
-        return guesses.drafts(self.name)
+        return guesses.drafted(self.name)
 
 
 def _step(asks: Sequence[Ask[MedusaState]]) -> Step:

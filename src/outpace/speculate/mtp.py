@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from outpace.graph.step import CHUNK, Hidden, PageTable, Segment, Step, StepResult
-from outpace.speculate.drafter import Draft
 from outpace.speculate.guesses import Guesses
-from outpace.speculate.speculator import MOST_ALONG, Ask
+from outpace.speculate.rule import Rule
+from outpace.speculate.speculator import MOST_ALONG, Ask, Drafted
 from outpace.speculate.vocabulary import DraftVocabulary
 
 # Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, but so many rows at least
@@ -133,7 +133,7 @@ class HeadState:
 class Head:
     """The draft program of a model, for all its sequences; see `speculator.Speculator`.
 
-    State: the program's cache; `seconds`, what drafting has taken since it was last set to 0.
+    State: the program's cache.
     """
 
     name = "mtp"
@@ -159,7 +159,6 @@ class Head:
         """
         self._program, self.width, self._max_rows = program, width, max_rows
         self._vocabulary = DraftVocabulary(n_vocab, program.take_rows, listed)
-        self.seconds = 0.0
 
     def state(self, n_prompt: int) -> HeadState:
         """Return the state of a new sequence with a prompt of so many tokens."""
@@ -176,14 +175,9 @@ class Head:
             state.shown(stop)
         return state.n_true
 
-    def draft(
-        self,
-        asks: Sequence[Ask[HeadState]],
-        goes_on: Callable[[Sequence[Sequence[float]]], bool],
-        timed: Callable[[int, float], None],
-    ) -> list[Draft]:
+    def draft(self, asks: Sequence[Ask[HeadState]], rule: Rule) -> Drafted:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
-        guesses = Guesses(asks, timed)
+        guesses = Guesses(asks)
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
         late = [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
         for ask in late:
@@ -201,13 +195,12 @@ class Head:
             logits = result.logits if tokens is None else result.logits[:, : len(tokens)]
             guesses.take(live, ((row, tokens) for row in logits))
             left = [row for row, i in enumerate(live) if depth == len(guesses.tokens[i]) < asks[i].most]
-            if not left or not goes_on(guesses.chances):
+            if not left or not rule.goes_on(guesses.chances):
                 break
             live = [live[row] for row in left]
             # A copy: the next step writes over this one's.
             step = self._next(asks, live, guesses.tokens, result.hidden[left])
-        self.seconds += guesses.seconds
-        return guesses.drafts(self.name)
+        return guesses.drafted(self.name)
 
     def _first(self, asks: Sequence[Ask[HeadState]]) -> Step:
         """Return the step that shows every true row left and guesses from the last."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from outpace.speculate.drafter import Draft
+from outpace.speculate.rule import Rule
 
 
 class Policy(Protocol):
@@ -36,11 +37,16 @@ class Policy(Protocol):
             room: As for `choose`.
         """
 
-    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:
-        """Return whether the head should draft a token more, told the chances of all its guesses so far."""
+    def rule(self) -> Rule:
+        """Return how far the head goes that `ahead` has just let draft."""
 
-    def drafted(self, n_sequences: int, seconds: float) -> None:
-        """Learn what one step of the head took, or with no sequences what it had to read before its first one."""
+    def drafted(self, steps: Sequence[tuple[int, float]], read_s: float) -> None:
+        """Learn what the head took.
+
+        Args:
+            steps: For each of its steps the sequences in it and its seconds.
+            read_s: Seconds of what it had to read before the first one.
+        """
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:
         """Learn how a draft fared: `n_verified` of its tokens were in the step, the first `n_kept` were right."""
@@ -78,11 +84,11 @@ class FixedDepth:
         each = min(self.n_max, room // max(len(drafts), 1))
         return [each if ready and not draft.tokens else 0 for draft, ready in zip(drafts, is_ready, strict=True)]
 
-    def goes_on(self, chances: Sequence[Sequence[float]]) -> bool:  # noqa: ARG002
+    def rule(self) -> Rule:
         """Go on to n."""
-        return True
+        return Rule((-1.0,) * self.n_max)
 
-    def drafted(self, n_sequences: int, seconds: float) -> None:
+    def drafted(self, steps: Sequence[tuple[int, float]], read_s: float) -> None:
         """Learn nothing."""
 
     def observe(self, draft: Draft, n_verified: int, n_kept: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from outpace.graph.step import Hidden, PageTable
 from outpace.speculate.drafter import Draft, Drafter, NoDrafter
+from outpace.speculate.rule import Rule
 from outpace.speculate.vocabulary import Tokens
 
 # From logits [N], the tokens they are of (None: all) and the guesses so far: the next guess and the chance that the
@@ -88,6 +89,25 @@ class Ask(NamedTuple, Generic[S]):
     guess: Guesser
 
 
+class Drafted(NamedTuple):
+    """What has come of asking, and what it took.
+
+    Attributes:
+        drafts: For each ask the guesses.
+        steps: For each step the sequences in it and its seconds.
+        read_s: Seconds of what had to be read before the first step, which is no part of what a guess costs.
+    """
+
+    drafts: list[Draft]
+    steps: list[tuple[int, float]]
+    read_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All that it took."""
+        return self.read_s + sum(seconds for _, seconds in self.steps)
+
+
 class Speculator(Protocol[S]):
     """Guesses for several sequences together; owns the program that does, and its cache.
 
@@ -99,7 +119,6 @@ class Speculator(Protocol[S]):
         has_pages: Whether it has a cache of its own behind the sequences' page tables.
         dropped: What a user is told where its guesses are never right, and it is used no more.
         news: What a user is to be told now, once: whoever does empties it.
-        seconds: What drafting has taken since this was last set to 0.
     """
 
     name: str
@@ -107,7 +126,6 @@ class Speculator(Protocol[S]):
     has_pages: bool
     dropped: str
     news: str
-    seconds: float
 
     def state(self, n_prompt: int) -> S:
         """Return the state of a new sequence with a prompt of so many tokens."""
@@ -121,19 +139,12 @@ class Speculator(Protocol[S]):
             Up to where the cache holds rows of the text.
         """
 
-    def draft(
-        self,
-        asks: Sequence[Ask[S]],
-        goes_on: Callable[[Sequence[Sequence[float]]], bool],
-        timed: Callable[[int, float], None],
-    ) -> list[Draft]:
+    def draft(self, asks: Sequence[Ask[S]], rule: Rule) -> Drafted:
         """Guess for several sequences together.
 
         Args:
             asks: Who, and how much at most (at least 1 each).
-            goes_on: Told the chances of all guesses so far, says whether one more step is worth its time.
-            timed: Told the sequences and the seconds of each step; of what had to be read before the first one, 0
-                sequences.
+            rule: Says after each step whether one more is worth its time.
         """
 
 

@@ -228,13 +228,13 @@ def test_all_of_a_rounds_time_is_told_to_the_policy_once(files, monkeypatch):
             passes(1.0)
             return super().ahead(*given)
 
-        def goes_on(self, chances):
+        def rule(self):
             passes(10.0)
-            return super().goes_on(chances)
+            return super().rule()
 
-        def drafted(self, n_sequences, seconds):
+        def drafted(self, steps, read_s):
             passes(100.0)
-            self.seconds += seconds
+            self.seconds += read_s + sum(seconds for _, seconds in steps)
 
         def observe(self, draft, n_verified, n_kept):
             passes(1000.0)

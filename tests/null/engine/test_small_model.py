@@ -97,9 +97,9 @@ def test_drafts_are_what_the_draft_model_writes(files, policy):
         draft = model._speculator.draft
 
         def recorded(asks, *args):
-            drafts = draft(asks, *args)
-            found.extend((list(ask.tokens), list(each.tokens)) for ask, each in zip(asks, drafts, strict=True))
-            return drafts
+            given = draft(asks, *args)
+            found.extend((list(ask.tokens), list(each.tokens)) for ask, each in zip(asks, given.drafts, strict=True))
+            return given
 
         model._speculator.draft = recorded
         result = write(model, n=60, temperature=1.0)
@@ -286,7 +286,8 @@ def test_a_vocabulary_filled_up_to_another_size(tmp_path, n):
             seen, draft = [], model._speculator.draft
 
             def seeing(*args, seen=seen, draft=draft):
-                seen += (found := draft(*args))
+                found = draft(*args)
+                seen.extend(found.drafts)
                 return found
 
             model._speculator.draft = seeing

@@ -7,9 +7,11 @@ import numpy as np
 from outpace.graph.step import StepResult
 from outpace.sampling import Sampler, SamplingParams
 from outpace.speculate.mtp import Head, HeadState
+from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import Ask
 
 V, D, MASKED = 20, 4, 13
+EVER = Rule((-1.0,) * 8)
 
 
 class Successor:
@@ -51,7 +53,7 @@ def test_each_guesses_as_far_as_it_may_and_can():
     head = Head(program, D, 64, V)
     greedy = SamplingParams.greedy()
     asks = [ask(1, 3, greedy), ask(MASKED - 1, 3, greedy), ask(MASKED, 3, greedy), ask(7, 1, greedy)]
-    drafts = head.draft(asks, lambda chances: True, lambda n, seconds: None)
+    drafts = head.draft(asks, EVER).drafts
     assert [list(draft.tokens) for draft in drafts] == [[2, 3, 4], [MASKED], [], [8]]
     assert [len(draft.confidence) for draft in drafts] == [3, 1, 0, 1]
     share = np.exp(4.0) / (np.exp(4.0) + V - 1)
@@ -61,9 +63,7 @@ def test_each_guesses_as_far_as_it_may_and_can():
 
 def test_nobody_who_can_guess_ends_it():
     program = Successor()
-    drafts = Head(program, D, 64, V).draft(
-        [ask(MASKED, 3, SamplingParams.greedy())], lambda chances: True, lambda n, seconds: None
-    )
+    drafts = Head(program, D, 64, V).draft([ask(MASKED, 3, SamplingParams.greedy())], EVER).drafts
     assert [draft.tokens for draft in drafts] == [()] and len(program.shown) == 1
 
 
@@ -76,11 +76,9 @@ def test_catching_up_is_no_part_of_what_a_guess_costs(monkeypatch):
 
     monkeypatch.setattr("outpace.speculate.guesses.perf_counter", lambda: now)
     program = Successor(passes)
-    head, told = Head(program, D, 64, V), []
     given = ask(1, 2, SamplingParams.greedy())
     given.state.learn(2, np.ones((30, D), np.float32))
     given = given._replace(tokens=[5] * 32 + [1])
-    head.draft([given], lambda chances: True, lambda *step: told.append(step))
-    # It is told as no step's.
-    assert program.caught_up == 32 and told == [(0, 100.0), (1, 1.0), (1, 1.0)]
-    assert head.seconds == 102.0
+    found = Head(program, D, 64, V).draft([given], EVER)
+    assert program.caught_up == 32 and found.steps == [(1, 1.0), (1, 1.0)] and found.read_s == 100.0
+    assert found.seconds == 102.0

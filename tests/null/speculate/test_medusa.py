@@ -7,9 +7,11 @@ import numpy as np
 from outpace.graph.step import StepResult
 from outpace.sampling import Sampler, SamplingParams
 from outpace.speculate.medusa import Medusa, MedusaState
+from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import Ask
 
 V, D, K, MASKED = 20, 4, 3, 13
+EVER = Rule((-1.0,) * 8)
 
 
 class Counter:
@@ -43,18 +45,17 @@ def ask(last: int, most: int) -> Ask:
 def test_each_guesses_as_far_as_it_may_and_can():
     program = Counter()
     asks = [ask(1, 9), ask(MASKED - 1, 3), ask(MASKED, 3), ask(7, 1)]
-    told = []
-    drafts = Medusa(program, K, V).draft(asks, lambda chances: True, lambda n, seconds: told.append(n))
+    drafts, steps, _ = Medusa(program, K, V).draft(asks, EVER)
     assert [list(draft.tokens) for draft in drafts] == [[2, 3, 4], [MASKED], [], [8]]
     assert [draft.source for draft in drafts] == ["medusa", "medusa", "", "medusa"]
-    assert program.shown == [(0, 4), (1, 2), (2, 1)] and told == [4, 2, 1]
+    assert program.shown == [(0, 4), (1, 2), (2, 1)] and [n for n, _ in steps] == [4, 2, 1]
     share = np.exp(4.0) / (np.exp(4.0) + V - 1)
     np.testing.assert_allclose([chance for draft in drafts for chance in draft.confidence], share, rtol=1e-6)
 
 
 def test_it_stops_where_a_token_more_is_not_worth_its_time():
     program = Counter()
-    (draft,) = Medusa(program, K, V).draft([ask(1, 9)], lambda chances: len(chances[0]) < 2, lambda n, seconds: None)
+    ((draft,), _, _) = Medusa(program, K, V).draft([ask(1, 9)], Rule([0.0, 1.0, 0.0]))
     assert list(draft.tokens) == [2, 3] and program.shown == [(0, 1), (1, 1)]
 
 

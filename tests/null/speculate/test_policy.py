@@ -156,13 +156,13 @@ def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
         judged += 1
 
     policy._measure = measure  # asked whenever there is something to judge
-    policy.drafted(1, 0.9)  # a step of the head is almost a plain one
+    policy.drafted([(1, 0.9)], 0.0)  # a step of the head is almost a plain one
     rounds, tried = 4000, 0
     for _ in range(rounds):
         (n,) = policy.ahead([Draft()], [True], 1, 100)
         tried += n > 0
         if n:
-            policy.drafted(1, 0.9)
+            policy.drafted([(1, 0.9)], 0.0)
             policy.observe(Draft([1], [0.1], "mtp"), 1, 0)
         policy.timed(1, 0, 0, 1.0)
     assert 0 < tried <= 0.01 * rounds
@@ -173,7 +173,7 @@ def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
 def test_what_is_read_before_a_trial_is_a_part_of_its_price(reads):
     """Each answer begins with a text that has to be read before anything can be guessed from it."""
     policy = AutoDepth(StepCosts(DEAR), 8)
-    policy.drafted(1, 0.9)
+    policy.drafted([(1, 0.9)], 0.0)
     spent, rounds, tried = 0.0, 8000, 0
     for i in range(rounds):
         if i % 100 == 0:
@@ -181,10 +181,9 @@ def test_what_is_read_before_a_trial_is_a_part_of_its_price(reads):
         (n,) = policy.ahead([Draft()], [True], 1, 100)
         if n:
             tried += 1
-            if not has_read:
-                policy.drafted(0, reads)
-            spent, has_read = spent + 0.9 + (0.0 if has_read else reads), True
-            policy.drafted(1, 0.9)
+            read_s, has_read = 0.0 if has_read else reads, True
+            spent += 0.9 + read_s
+            policy.drafted([(1, 0.9)], read_s)
             policy.observe(Draft([1], [0.1], "mtp"), 1, 0)
         policy.timed(1, 0, 0, 1.0)
     # Before it is known that the head does not pay it is tried as if it did.
@@ -211,11 +210,10 @@ def head_rounds(policy, chances, slope: float, step: float, seed: int) -> list[t
     for chance in chances:
         guesses = []
         if policy.ahead([Draft()], [True], 1, 100)[0]:
-            while True:
+            rule, guesses = policy.rule(), [chance]
+            while len(guesses) < 8 and rule.goes_on([guesses]):
                 guesses.append(chance)
-                policy.drafted(1, step * random_.uniform(0.9, 1.1))
-                if len(guesses) == 8 or not policy.goes_on([guesses]):
-                    break
+            policy.drafted([(1, step * random_.uniform(0.9, 1.1)) for _ in guesses], 0.0)
         draft = Draft([0] * len(guesses), guesses, "mtp")
         (n,) = policy.choose([draft], 1, 100) if guesses else (0,)
         kept = next((j for j in range(n) if random_.random() >= chance), n)
@@ -284,7 +282,7 @@ def test_a_head_that_was_refused_for_a_while_comes_back():
         chance = 0.05 if 500 <= i < 1500 else 0.7
         (n,) = policy.ahead([Draft()], [True], 1, 100)
         if n:
-            policy.drafted(1, 0.1 if was_drafting else cold)
+            policy.drafted([(1, 0.1 if was_drafting else cold)], 0.0)
             policy.choose([Draft([0], [chance], "mtp")], 1, 100)
             right = int(random.Random(i).random() < chance)
             policy.observe(Draft([0], [chance], "mtp"), 1, right)
