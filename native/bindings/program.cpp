@@ -12,7 +12,8 @@
 
 #include <span>
 #include <stdexcept>
-#include <string_view>
+
+#include "bindings/pages.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -24,31 +25,6 @@ namespace {
 
 using Floats = nb::ndarray<float, nb::numpy, nb::ndim<2>, nb::device::cpu>;
 using Hidden = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
-
-// The page tables of a step as they lie in memory, let go of at its end. Python's own buffers, because they are the
-// quickest to open and a step leaves nothing of what that takes in the caches.
-class PageTables {
-  public:
-    PageTables() = default;
-    PageTables(const PageTables&) = delete;
-    PageTables& operator=(const PageTables&) = delete;
-    ~PageTables() {
-        for (Py_buffer& buffer : buffers_) PyBuffer_Release(&buffer);
-    }
-
-    std::span<const int32_t> open(nb::handle array) {
-        Py_buffer buffer;
-        if (PyObject_GetBuffer(array.ptr(), &buffer, PyBUF_ND | PyBUF_FORMAT) != 0) throw nb::python_error();
-        buffers_.push_back(buffer);
-        const std::string_view format = buffer.format ? buffer.format : "B";
-        if (buffer.ndim != 1 || buffer.itemsize != sizeof(int32_t) || (format != "i" && format != "l"))
-            throw nb::type_error("a page table is an array of int32");
-        return {static_cast<const int32_t*>(buffer.buf), static_cast<size_t>(buffer.len) / sizeof(int32_t)};
-    }
-
-  private:
-    std::vector<Py_buffer> buffers_;
-};
 
 // Channels, kernel, value heads, key heads, key width, value width.
 using Recurrent = std::tuple<int, int, int, int, int, int>;

@@ -7,6 +7,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings/pages.h"
+#include "core/chain.h"
 #include "core/cpu.h"
 #include "core/program.h"
 #include "core/sampler.h"
@@ -37,6 +39,37 @@ std::pair<int64_t, double> guess(const outpace::Sampler& self, const Row& logits
     const std::span<const int32_t> given = tokens ? std::span(tokens->data(), n) : std::span<const int32_t>();
     const outpace::Guess found = self.guess(logits.data(), given, position, recent);
     return {found.token, found.chance};
+}
+
+using Hidden = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Rule = std::tuple<std::vector<double>, std::vector<double>, double, double>;
+
+std::tuple<std::vector<int64_t>, std::vector<double>, size_t> chain(
+    const outpace::Sampler& self, outpace::Program& program, outpace::Offset logits, outpace::Offset exported,
+    const std::vector<int32_t>& rows, const Hidden& hidden, int start, nb::handle pages, int first,
+    const std::optional<Tokens>& tokens, size_t most, const Rule& rule) {
+    const auto& [least, shifts, p_min, surest] = rule;
+    const size_t n = tokens ? tokens->shape(0) : self.n_vocab();
+    const std::span<const int32_t> given = tokens ? std::span(tokens->data(), n) : std::span<const int32_t>();
+    if (n == 0 || shifts.size() < 2) throw std::invalid_argument("a chain goes on among some tokens, by a rule");
+    const auto is_within = [&](outpace::Offset at, size_t size) {
+        return at >= 0 && static_cast<size_t>(at) + size * sizeof(float) <= program.workspace_bytes();
+    };
+    if (!is_within(logits, n) || !is_within(exported, hidden.shape(1)))
+        throw std::invalid_argument("buffer out of range");
+    if (hidden.shape(0) != rows.size()) throw std::invalid_argument("a chain needs a hidden state for each row");
+    outpace::PageTables tables;
+    const std::span<const int32_t> table = tables.open(pages);
+    outpace::SegmentView segment = {start, static_cast<int>(rows.size()), table.data()};
+    segment.first = first;
+    outpace::Chain found;
+    {
+        nb::gil_scoped_release release;
+        found = outpace::guess_chain(program, logits, exported,
+                                     {rows, segment, table.size(), hidden.data(), hidden.shape(1)}, self, given, most,
+                                     {least, shifts, p_min, surest});
+    }
+    return {std::move(found.tokens), std::move(found.chances), found.n_steps};
 }
 
 }  // namespace
@@ -83,6 +116,12 @@ void bind_sample(nb::module_& m) {
         .def("guess", &guess, "logits"_a.noconvert(), "tokens"_a.noconvert().none(), "position"_a, "recent"_a,
              "The token `choose` gives for a row where only `tokens` have these logits (None: all have), or a reason\n"
              "for none; and the share of the raw logits that it has.")
+        .def("chain", &chain, "program"_a, "logits"_a, "exported"_a, "rows"_a, "hidden"_a.noconvert(), "start"_a,
+             "pages"_a, "first"_a, "tokens"_a.noconvert().none(), "most"_a, "rule"_a,
+             "The guesses of a draft program, which leaves logits and hidden states at these offsets, for the\n"
+             "sequence whose last rows (see outpace.graph.step.Segment) these are: each made from the one before, as\n"
+             "far as a rule (outpace.speculate.rule) goes. With them their chances, as `guess` gives them, and the\n"
+             "steps: one more than guesses where the last gave none, which its logits explain.")
         .def(
             "partition",
             [check](const Sampler& self, const Row& logits, size_t count) {

@@ -184,6 +184,14 @@ class Sampler:
         for none; and the share of the raw logits that it has.
         """
 
+    def chain(self, program: Program, logits: int, exported: int, rows: Sequence[int], hidden: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], start: int, pages: object, first: int, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, most: int, rule: tuple[Sequence[float], Sequence[float], float, float]) -> tuple[list[int], list[float], int]:
+        """
+        The guesses of a draft program, which leaves logits and hidden states at these offsets, for the
+        sequence whose last rows (see outpace.graph.step.Segment) these are: each made from the one before, as
+        far as a rule (outpace.speculate.rule) goes. With them their chances, as `guess` gives them, and the
+        steps: one more than guesses where the last gave none, which its logits explain.
+        """
+
     def partition(self, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int) -> tuple[float, float, list[int]]:
         """
         (largest logit, sum of e^(logit - largest), ids of the `count` largest, largest first).

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from outpace.gguf.file import GGUFFile
 from outpace.graph.plan import Plan
 from outpace.graph.step import Step, StepResult
+
+if TYPE_CHECKING:
+    from outpace import _native
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,18 @@ class MemoryPlan:
 
 
 class DraftExecutable(Protocol):
-    """A draft program ready to run. Its cache has as many pages as the trunk's, addressed by the same page tables."""
+    """A draft program ready to run. Its cache has as many pages as the trunk's, addressed by the same page tables.
+
+    Attributes:
+        n_vocab: Width of the logits.
+        limits: Sizes.
+        native: The native program of one whose hidden states are its own next input, and where it leaves logits and
+            hidden states, for the sampler that guesses on by itself (`Sampler.chain`); None elsewhere.
+    """
 
     n_vocab: int
     limits: Limits
+    native: tuple[_native.Program, int, int] | None
 
     def run(self, step: Step, head: int = 0) -> StepResult:
         """Run one step: stage its rows in the draft program's cache, return the wanted logits and exported states.

@@ -101,6 +101,8 @@ class ReferenceExecutable:
 class ReferenceDraft:
     """A draft program on numpy; see `backend.DraftExecutable`."""
 
+    native = None
+
     def __init__(self, plan: Plan, tensors: Tensors, limits: Limits) -> None:
         matrix = projection(plan)
         self._tensors, self._rows_of = tensors, matrix.rows_of

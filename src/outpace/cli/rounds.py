@@ -42,13 +42,19 @@ class _Draft:
     """A draft program whose runs are timed."""
 
     def __init__(self, program: DraftExecutable, clock: Clock) -> None:
-        self._program, self._clock = program, clock
+        self._program, self._clock, self._run_s = program, clock, 0.0
         self.n_vocab, self.limits, self.take_rows = program.n_vocab, program.limits, program.take_rows
+        self.native = program.native
+
+    @property
+    def run_s(self) -> float:
+        """Seconds that all runs have taken; those of a native program need not come by here."""
+        return self._run_s if self.native is None else self.native[0].run_s
 
     def run(self, step: Step, head: int = 0) -> StepResult:
         began = perf_counter()
         result = self._program.run(step, head)
-        self._clock.parts.head_s += perf_counter() - began
+        self._run_s += perf_counter() - began
         return result
 
     def catch_up(self, step: Step) -> None:
@@ -101,6 +107,7 @@ class Rounds:
         self._clock = Clock(subject.executable)
         draft, n_vocab = self._clock.draft, self._clock.n_vocab
         assert draft is not None, "the subject has a head"
+        self._draft = draft
         head = Head(draft, subject.model.config.d_model, draft.limits.max_rows, n_vocab)
         is_recurrent = bool(state_spec(subject.model.plan).recurrent)
         self._engine = Engine(self._clock, FixedDepth(0), 1, speculator=head, is_recurrent=is_recurrent)
@@ -119,9 +126,9 @@ class Rounds:
         self._sequence.coins = _KEEP if is_kept else _DROP
         self._engine.step()
         parts = self._clock.parts = Parts()
-        began = perf_counter()
+        began, run_s = perf_counter(), self._draft.run_s
         (feed,) = self._engine.step()
-        parts.round_s = perf_counter() - began
+        parts.round_s, parts.head_s = perf_counter() - began, self._draft.run_s - run_s
         # What the next round takes to get there is no part of this one.
         self._clock.parts = Parts()
         assert len(feed[2].tokens) == depth, "the text has room for the whole draft"

@@ -57,7 +57,8 @@ class Proposer:
             sequence = feeds[i][0]
             n = self._memory.fit(sequence, min(depth, sequence.most_tokens - len(sequence.tokens) - 1))
             if n > 0 and sequence.head is not None:
-                asks.append((i, Ask(sequence.head, sequence.tokens, sequence.pages, n, sequence.guesser())))
+                tokens, pages, guess = sequence.tokens, sequence.pages, sequence.guesser()
+                asks.append((i, Ask(sequence.head, tokens, pages, n, guess, sequence.chain)))
         if asks:
             found = self._speculator.draft([ask for _, ask in asks], policy.rule())
             self.seconds = found.seconds

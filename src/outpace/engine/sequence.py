@@ -69,6 +69,7 @@ class Sequence:
         choices: For each token of the output its log-probabilities, where they were asked for.
         output: Its text.
         drafter: Who guesses ahead of it; has observed `n_observed` of its tokens.
+        chain: Its sampler's way of guessing on by itself, if it has one.
         head: What the speculator (the model's own head, say) knows of it, if one drafts.
         record: How its drafts fared.
         unchecked: The nearest guess of a draft that was not put to the test.
@@ -82,6 +83,7 @@ class Sequence:
         "_choose",
         "_guess",
         "_window",
+        "chain",
         "choices",
         "content",
         "drafter",
@@ -137,6 +139,7 @@ class Sequence:
         self._choose = self._recorded(sampler) if is_recorded else sampler.choose
         self._accept = None if is_recorded else sampler.accept
         self._guess = sampler.guess
+        self.chain = sampler.chain
 
     @property
     def is_decoding(self) -> bool:

@@ -34,6 +34,7 @@ class Choice:
 
 Tokens: TypeAlias = NDArray[np.int32]
 Accept: TypeAlias = Callable[[Sequence[int], "_native.Program", int, int, Sequence[int], int], tuple[int, int]]
+Chain: TypeAlias = Callable[..., tuple[list[int], list[float], int]]
 
 
 # What the native sampler gives in place of a token where every one is masked.
@@ -87,6 +88,11 @@ class Sampler:
         # first row, the position of the token it chooses, as many of the latest tokens as penalties look at, and that
         # number (0: none are on). None for the twin.
         self.accept: Accept | None = self._chooser.accept if isinstance(self._chooser, Native) else None
+        # `guess` again and again, each time from what a draft program makes of the last one (`_native.Sampler.chain`).
+        # None for the twin, and where penalties look at the tokens before.
+        self.chain: Chain | None = None
+        if isinstance(self._chooser, Native) and not self.needs_history:
+            self.chain = self._chooser.chain
 
     def choose(self, logits: F32, position: int, recent: Sequence[int] = ()) -> int:
         """Return the token at `position`.
@@ -207,6 +213,7 @@ class Native:
         )
         self.partition = self._sampler.partition
         self.accept: Accept = self._sampler.accept
+        self.chain: Chain = self._sampler.chain
 
     def choose(self, logits: F32, position: int, recent: Sequence[int]) -> int:
         """Return a token (see `transforms.choose`)."""
@@ -241,6 +248,8 @@ class _NativeSampler(Protocol):
     def guess(self, logits: F32, tokens: Tokens | None, position: int, recent: Sequence[int]) -> tuple[int, float]: ...
     @property
     def accept(self) -> Accept: ...
+    @property
+    def chain(self) -> Chain: ...
     def partition(self, logits: F32, count: int) -> tuple[float, float, list[int]]: ...
 
 

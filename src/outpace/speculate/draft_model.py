@@ -168,7 +168,7 @@ class DraftModel:
         while behind:
             given: list[int] = []
             segments: list[Segment] = []
-            for state, tokens, pages, _, _ in behind:
+            for state, tokens, pages, *_ in behind:
                 rows = tokens[state.n_true : min(len(tokens) - 1, state.n_true + self._max_rows - len(given))]
                 if rows:
                     given += rows
@@ -183,7 +183,7 @@ class DraftModel:
         """Return the step that reads the rest of each text, or its latest guess, and guesses on from there."""
         given: list[int] = []
         segments, wanted = [], []
-        for (state, tokens, pages, _, _), own in zip(asks, guesses, strict=True):
+        for (state, tokens, pages, *_), own in zip(asks, guesses, strict=True):
             begin = state.n_true
             if own:
                 begin = len(tokens) + len(own) - 1

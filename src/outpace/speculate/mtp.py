@@ -5,15 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from outpace.graph.step import CHUNK, Hidden, PageTable, Segment, Step, StepResult
+from outpace.sampling.sampler import Chain
+from outpace.speculate.drafter import NOTHING, draft_of
 from outpace.speculate.guesses import Guesses
 from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import MOST_ALONG, Ask, Drafted
 from outpace.speculate.vocabulary import DraftVocabulary
+
+if TYPE_CHECKING:
+    from outpace import _native
+
+# A native program, and where it leaves logits and hidden states.
+Native: TypeAlias = "tuple[_native.Program, int, int]"
 
 # Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, but so many rows at least
 # and at most. What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of
@@ -22,7 +31,13 @@ WINDOW_SHARE, LEAST_WINDOW, MOST_WINDOW = 1 / 8, 256, 2048
 
 
 class Program(Protocol):
-    """A draft program ready to run; the trunk's page tables are its own too."""
+    """A draft program ready to run; the trunk's page tables are its own too.
+
+    Attributes:
+        native: See `backend.DraftExecutable`.
+    """
+
+    native: Native | None
 
     def run(self, step: Step) -> StepResult:
         """Run rows of (token, hidden state before it): stage their keys and values, return logits and hidden states."""
@@ -158,6 +173,7 @@ class Head:
             listed: Tokens that the head learned to guess; see `vocabulary.DraftVocabulary`.
         """
         self._program, self.width, self._max_rows = program, width, max_rows
+        self._n_vocab = n_vocab
         self._vocabulary = DraftVocabulary(n_vocab, program.take_rows, listed)
 
     def state(self, n_prompt: int) -> HeadState:
@@ -177,6 +193,9 @@ class Head:
 
     def draft(self, asks: Sequence[Ask[HeadState]], rule: Rule) -> Drafted:
         """Guess for several sequences together; see `speculator.Speculator.draft`."""
+        chain, native = asks[0].chain, self._program.native
+        if len(asks) == 1 and chain is not None and native is not None:
+            return self._alone(asks[0], chain, native, rule)
         guesses = Guesses(asks)
         is_crowded = len(asks) * MOST_ALONG > self._max_rows
         late = [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
@@ -201,6 +220,27 @@ class Head:
             # A copy: the next step writes over this one's.
             step = self._next(asks, live, guesses.tokens, result.hidden[left])
         return guesses.drafted(self.name)
+
+    def _alone(self, ask: Ask[HeadState], chain: Chain, native: Native, rule: Rule) -> Drafted:
+        """Guess for one sequence in one call: what Python does between two guesses costs a small model as much."""
+        state, tokens, pages, most, guess, _ = ask
+        began, read_s, end = perf_counter(), 0.0, len(tokens)
+        if end - 1 - state.n_true >= min(MOST_ALONG, self._max_rows):
+            self.catch_up(state, tokens, pages, end - 1)
+            now = perf_counter()
+            read_s, began = now - began, now
+        rows, hidden = state.rows(tokens, end)
+        self._vocabulary.see(rows)
+        known = self._vocabulary.tokens
+        found, chances, n = chain(*native, rows, hidden, state.n_true, pages, state.first, known, most, rule)
+        state.shown(end)
+        if n > len(found):
+            # Every token is masked, or this raises for logits that are no numbers.
+            program, logits, _ = native
+            n_known = self._n_vocab if known is None else len(known)
+            guess(program.floats(logits, 1, n_known, n_known)[0], known, found)
+        draft = draft_of((found, chances, self.name)) if found else NOTHING
+        return Drafted([draft], [(1, (perf_counter() - began) / n)] * n, read_s)
 
     def _first(self, asks: Sequence[Ask[HeadState]]) -> Step:
         """Return the step that shows every true row left and guesses from the last."""

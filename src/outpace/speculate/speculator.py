@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outpace.graph.step import Hidden, PageTable
+from outpace.sampling.sampler import Chain
 from outpace.speculate.drafter import Draft, Drafter, NoDrafter
 from outpace.speculate.rule import Rule
 from outpace.speculate.vocabulary import Tokens
@@ -80,6 +81,7 @@ class Ask(NamedTuple, Generic[S]):
         pages: Its page table, with room for `most` positions more.
         most: Most guesses.
         guess: Makes each guess as the token itself will be chosen.
+        chain: Makes several, one after another, where the sequence's sampler can (`Sampler.chain`).
     """
 
     state: S
@@ -87,6 +89,7 @@ class Ask(NamedTuple, Generic[S]):
     pages: PageTable
     most: int
     guess: Guesser
+    chain: Chain | None = None
 
 
 class Drafted(NamedTuple):
@@ -105,7 +108,10 @@ class Drafted(NamedTuple):
     @property
     def seconds(self) -> float:
         """All that it took."""
-        return self.read_s + sum(seconds for _, seconds in self.steps)
+        total = self.read_s
+        for _, seconds in self.steps:
+            total += seconds
+        return total
 
 
 class Speculator(Protocol[S]):

@@ -17,6 +17,8 @@ EVER = Rule((-1.0,) * 8)
 class Successor:
     """A draft program that expects each token to be followed by the next number, and nothing after one of them."""
 
+    native = None
+
     def __init__(self, passes=lambda seconds: None) -> None:
         self.shown: list[list[int]] = []
         self.caught_up, self.passes = 0, passes

@@ -26,6 +26,7 @@ class CpuDraft:
     Attributes:
         program: The native program of the first head.
         programs: Those of all heads, and the one that writes keys and values alone, where there is a cache.
+        native: See `backend.DraftExecutable`.
 
     State: its pages and its workspace, changed by `run` and `catch_up`. One caller at a time.
     """
@@ -43,6 +44,8 @@ class CpuDraft:
             for program, each in zip(self.programs, heads, strict=False)
         ]
         self.n_vocab = self._heads[0][1][0].shape[1]
+        ends = [heads[0].outputs[name].floats for name in ("logits", "hidden") if name in heads[0].outputs]
+        self.native = (self.program, ends[0], ends[1]) if len(ends) == 2 else None
         self._loaded, self._projection = loaded, projection(heads[0].plan)
 
     def run(self, step: Step, head: int = 0) -> StepResult:
