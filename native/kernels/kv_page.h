@@ -217,8 +217,10 @@ struct BlockPage {
                 for (int n = 0; n < N; ++n) part[j][n] = zero();
             const int end = b * kBlock + size_of(b);
             for (int i = b * kBlock; i < end; i += C::kPerCode) {
-                if (at == 0) fetch_line(v + i / C::kPerCode * kPage);
-                if (at == 0) fetch_line(next.k + i / C::kPerCode * kPage);
+                if (at == 0) {
+                    fetch_line(v + i / C::kPerCode * kPage);
+                    fetch_line(next.k + i / C::kPerCode * kPage);
+                }
                 for (int j = 0; j < V; ++j)
                     C::template multiply<N>(k + i / C::kPerCode * kPage + at + 16 * j, q + i * N, part[j]);
             }

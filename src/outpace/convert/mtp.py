@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from outpace.convert.content import Content
 from outpace.errors import ConfigError, nearest
-from outpace.gguf.heads import keys_of, kind_of
+from outpace.gguf.heads import is_by_layer, keys_of, kind_of
 from outpace.gguf.types import ValueType
 from outpace.gguf.writer import Typed
 
@@ -71,19 +71,13 @@ def _size(content: Content) -> dict[str, Any]:
 
 def _trunk_keys(content: Content, keys: Mapping[str, Any]) -> dict[str, Any]:
     """Return keys with the MTP layers taken off: the count of all, and lists with an item for each layer."""
-    n_all, prefix = content.n_layers + content.n_mtp, f"{content.arch}."
-    of_heads = keys_of(content.arch)
+    n_all = content.n_layers + content.n_mtp
     found: dict[str, Any] = {}
     for key, value in keys.items():
         held = value.value if isinstance(value, Typed) else value
-        if key == f"{prefix}block_count":
+        if key == f"{content.arch}.block_count":
             held = content.n_layers
-        elif (
-            key.startswith(prefix)
-            and key not in of_heads
-            and not isinstance(held, str | int | float)
-            and len(held) == n_all
-        ):
+        elif is_by_layer(content.arch, key, held, n_all):
             held = held[: content.n_layers]
         found[key] = Typed(value.kind, held) if isinstance(value, Typed) else held
     return found

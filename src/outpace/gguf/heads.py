@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from types import MappingProxyType
 from typing import Final
 
@@ -34,6 +34,13 @@ def tokens_key(arch: str, kind: str) -> str:
 def keys_of(arch: str, kinds: Iterable[str] = KINDS) -> set[str]:
     """Return the keys that a file has only for heads of these kinds."""
     return {key(arch, kind) for kind in kinds for key in (count_key, tokens_key)}
+
+
+def is_by_layer(arch: str, key: str, value: object, n_layers: int) -> bool:
+    """Return whether what a file has under a key is a list of the trunk's, with an item for each of so many layers."""
+    if not key.startswith(f"{arch}.") or key in keys_of(arch):
+        return False
+    return isinstance(value, Sized) and not isinstance(value, str) and len(value) == n_layers
 
 
 def kinds_of(metadata: Metadata) -> tuple[str, ...]:

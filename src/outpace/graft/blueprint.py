@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import count_key, keys_of
+from outpace.gguf.heads import count_key, is_by_layer, keys_of
 from outpace.gguf.metadata import Metadata
 from outpace.gguf.types import GGMLType, ValueType
 from outpace.gguf.weights import WeightRef, Weights
@@ -96,7 +96,7 @@ class Blueprint:
         found: dict[str, Any] = {}
         for key, value in untyped(self.file.metadata).items():
             held = value.value
-            if key.startswith(f"{arch}.") and not isinstance(held, str | int | float) and len(held) == n_layers:
+            if is_by_layer(arch, key, held, n_layers):
                 # The head's block is made like that of the layer that it starts from.
                 held = [*held, held[self.source]]
             found[key] = Typed(value.kind, held)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from outpace.errors import ConfigError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import MEDUSA_PREFIX, count_key
+from outpace.gguf.heads import MEDUSA_PREFIX, count_key, is_by_layer
 from outpace.gguf.types import ValueType
 from outpace.gguf.weights import WeightRef, Weights
 from outpace.gguf.writer import Typed
@@ -67,7 +67,7 @@ class MedusaBlueprint:
         n_all = n_layers + self.config.n_mtp
         for key, value in untyped(self.file.metadata).items():
             held = value.value
-            if key.startswith(f"{arch}.") and not isinstance(held, str | int | float) and len(held) == n_all:
+            if is_by_layer(arch, key, held, n_all):
                 held = held[:n_layers]
             found[key] = Typed(value.kind, held)
         found[f"{arch}.block_count"] = Typed(ValueType.UINT32, n_layers)
