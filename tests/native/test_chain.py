@@ -24,7 +24,7 @@ MOST, VOCAB = 6, 8000
 PROMPT = [7, 8, 9, 10, 44, 5] * 4 + [1, 2, 3]
 SAMPLED = {"temperature": 0.8, "seed": 3}
 RULES = {
-    "ever": lambda rng: Rule((-1.0,) * MOST),
+    "ever": lambda rng: FixedDepth(MOST).rule(),
     "never": lambda rng: Rule(()),
     "up to three": lambda rng: Rule((0.3,) * MOST, (0.9,) * (CLASSES + 1), surest=0.6),
     "as worth says": lambda rng: Rule(

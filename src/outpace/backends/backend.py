@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from outpace.gguf.file import GGUFFile
 from outpace.graph.plan import Plan
-from outpace.graph.step import Step, StepResult
-
-if TYPE_CHECKING:
-    from outpace import _native
+from outpace.graph.step import NativeDraft, Step, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class DraftExecutable(Protocol):
 
     n_vocab: int
     limits: Limits
-    native: tuple[_native.Program, int, int] | None
+    native: NativeDraft | None
 
     def run(self, step: Step, head: int = 0) -> StepResult:
         """Run one step: stage its rows in the draft program's cache, return the wanted logits and exported states.

@@ -22,6 +22,9 @@ PageTable: TypeAlias = "NDArray[np.int32] | array[int]"
 Logits: TypeAlias = NDArray[np.float32]
 Hidden: TypeAlias = NDArray[np.float32]
 
+# A native draft program, and the offsets at which it leaves logits and hidden states.
+NativeDraft: TypeAlias = "tuple[_native.Program, int, int]"
+
 
 class Segment(NamedTuple):
     """The rows of one sequence in a step.

@@ -87,12 +87,11 @@ class Sampler:
         # or a negative number if there is none (`choose` says why). Takes the draft, the native program that ran, the
         # first row, the position of the token it chooses, as many of the latest tokens as penalties look at, and that
         # number (0: none are on). None for the twin.
-        self.accept: Accept | None = self._chooser.accept if isinstance(self._chooser, Native) else None
+        native = self._chooser if isinstance(self._chooser, Native) else None
+        self.accept: Accept | None = native.accept if native else None
         # `guess` again and again, each time from what a draft program makes of the last one (`_native.Sampler.chain`).
         # None for the twin, and where penalties look at the tokens before.
-        self.chain: Chain | None = None
-        if isinstance(self._chooser, Native) and not self.needs_history:
-            self.chain = self._chooser.chain
+        self.chain: Chain | None = native.chain if native and not self.needs_history else None
 
     def choose(self, logits: F32, position: int, recent: Sequence[int] = ()) -> int:
         """Return the token at `position`.

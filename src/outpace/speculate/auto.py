@@ -268,6 +268,8 @@ class AutoDepth:
         """Learn the cost of a step of the head; what is read before its first one is a trial's price."""
         if read_s:
             self._purse = max(self._purse - self._steps_of(read_s), -MOST_DEBT)
+        if not steps:
+            return
         for n_sequences, seconds in steps:
             self.prospect.timed(n_sequences, seconds, is_cold=not self._has_drafted)
             self._spent_s += seconds

@@ -12,7 +12,7 @@ import numpy as np
 from outpace.graph.step import Hidden, Logits, PageTable, Segment, Step, StepResult
 from outpace.speculate.guesses import Guesses
 from outpace.speculate.rule import Rule
-from outpace.speculate.speculator import MOST_ALONG, Ask, Drafted
+from outpace.speculate.speculator import Ask, Drafted, late
 from outpace.speculate.vocabulary import DraftVocabulary, Tokens
 
 
@@ -163,8 +163,7 @@ class DraftModel:
 
     def _read(self, asks: Sequence[Ask[DraftModelState]]) -> None:
         """Put rows of the texts into the cache, several texts in a step; a first guess takes the last few along."""
-        is_crowded = len(asks) * MOST_ALONG > self._max_rows
-        behind = [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
+        behind = late(asks, self._max_rows)
         while behind:
             given: list[int] = []
             segments: list[Segment] = []

@@ -6,23 +6,17 @@ import itertools
 import math
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
-from outpace.graph.step import CHUNK, Hidden, PageTable, Segment, Step, StepResult
+from outpace.graph.step import CHUNK, Hidden, NativeDraft, PageTable, Segment, Step, StepResult
 from outpace.sampling.sampler import Chain
 from outpace.speculate.drafter import NOTHING, draft_of
 from outpace.speculate.guesses import Guesses
 from outpace.speculate.rule import Rule
-from outpace.speculate.speculator import MOST_ALONG, Ask, Drafted
+from outpace.speculate.speculator import Ask, Drafted, late
 from outpace.speculate.vocabulary import DraftVocabulary
-
-if TYPE_CHECKING:
-    from outpace import _native
-
-# A native program, and where it leaves logits and hidden states.
-Native: TypeAlias = "tuple[_native.Program, int, int]"
 
 # Of a long prompt the head reads only the end, from a multiple of CHUNK on: this share of it, but so many rows at least
 # and at most. What it adds to the trunk's hidden state is near, and a prefill then need not compute the last layer of
@@ -37,7 +31,7 @@ class Program(Protocol):
         native: See `backend.DraftExecutable`.
     """
 
-    native: Native | None
+    native: NativeDraft | None
 
     def run(self, step: Step) -> StepResult:
         """Run rows of (token, hidden state before it): stage their keys and values, return logits and hidden states."""
@@ -197,11 +191,10 @@ class Head:
         if len(asks) == 1 and chain is not None and native is not None:
             return self._alone(asks[0], chain, native, rule)
         guesses = Guesses(asks)
-        is_crowded = len(asks) * MOST_ALONG > self._max_rows
-        late = [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
-        for ask in late:
+        behind = late(asks, self._max_rows)
+        for ask in behind:
             self.catch_up(ask.state, ask.tokens, ask.pages, len(ask.tokens) - 1)
-        if late:
+        if behind:
             # What was left over while nobody drafted is no part of what a guess does.
             guesses.apart()
         live = list(range(len(asks)))
@@ -221,11 +214,11 @@ class Head:
             step = self._next(asks, live, guesses.tokens, result.hidden[left])
         return guesses.drafted(self.name)
 
-    def _alone(self, ask: Ask[HeadState], chain: Chain, native: Native, rule: Rule) -> Drafted:
+    def _alone(self, ask: Ask[HeadState], chain: Chain, native: NativeDraft, rule: Rule) -> Drafted:
         """Guess for one sequence in one call: what Python does between two guesses costs a small model as much."""
         state, tokens, pages, most, guess, _ = ask
         began, read_s, end = perf_counter(), 0.0, len(tokens)
-        if end - 1 - state.n_true >= min(MOST_ALONG, self._max_rows):
+        if late([ask], self._max_rows):
             self.catch_up(state, tokens, pages, end - 1)
             now = perf_counter()
             read_s, began = now - began, now

@@ -92,6 +92,25 @@ class Ask(NamedTuple, Generic[S]):
     chain: Chain | None = None
 
 
+class Reader(DraftState, Protocol):
+    """A state whose speculator has a cache of the text.
+
+    Attributes:
+        n_true: Up to here the cache holds rows of the text.
+    """
+
+    n_true: int
+
+
+R = TypeVar("R", bound=Reader)
+
+
+def late(asks: Sequence[Ask[R]], max_rows: int) -> list[Ask[R]]:
+    """Return those whose first guess, in a step of so many rows at most, cannot take the rest of the text along."""
+    is_crowded = len(asks) * MOST_ALONG > max_rows
+    return [ask for ask in asks if is_crowded or len(ask.tokens) - 1 - ask.state.n_true >= MOST_ALONG]
+
+
 class Drafted(NamedTuple):
     """What has come of asking, and what it took.
 
@@ -108,10 +127,7 @@ class Drafted(NamedTuple):
     @property
     def seconds(self) -> float:
         """All that it took."""
-        total = self.read_s
-        for _, seconds in self.steps:
-            total += seconds
-        return total
+        return sum((seconds for _, seconds in self.steps), self.read_s)
 
 
 class Speculator(Protocol[S]):

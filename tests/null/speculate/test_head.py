@@ -6,12 +6,12 @@ import numpy as np
 
 from outpace.graph.step import StepResult
 from outpace.sampling import Sampler, SamplingParams
+from outpace.speculate import FixedDepth
 from outpace.speculate.mtp import Head, HeadState
-from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import Ask
 
 V, D, MASKED = 20, 4, 13
-EVER = Rule((-1.0,) * 8)
+EVER = FixedDepth(8).rule()
 
 
 class Successor:

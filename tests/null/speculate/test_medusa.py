@@ -6,12 +6,13 @@ import numpy as np
 
 from outpace.graph.step import StepResult
 from outpace.sampling import Sampler, SamplingParams
+from outpace.speculate import FixedDepth
 from outpace.speculate.medusa import Medusa, MedusaState
 from outpace.speculate.rule import Rule
 from outpace.speculate.speculator import Ask
 
 V, D, K, MASKED = 20, 4, 3, 13
-EVER = Rule((-1.0,) * 8)
+EVER = FixedDepth(8).rule()
 
 
 class Counter:

@@ -190,6 +190,16 @@ def test_what_is_read_before_a_trial_is_a_part_of_its_price(reads):
     assert tried > 0 and spent < 0.005 * rounds + 20 + reads, (tried, spent)
 
 
+def test_what_was_only_read_warms_no_step():
+    policy = AutoDepth(StepCosts(CHEAP), 8)
+    policy.prospect.timed(1, 0.1)
+    for steps in ([], [(1, 0.3)]):
+        policy.ahead([Draft()], [True], 1, 100)
+        policy.drafted(steps, 5.0)
+    # The step that took so long was the first: it tells nothing of one that follows another.
+    assert policy.prospect.seconds(1, 1.0) == 0.1
+
+
 def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
     policy = AutoDepth(StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 9.0}), 4)
     assert policy.ahead([Draft()], [True], 15, 100) == [0]
