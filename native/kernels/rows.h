@@ -65,7 +65,7 @@ OUTPACE_INLINE Rounded rounded(const float* x, float per) {
 OUTPACE_INLINE Offsets store_codes(const Rounded& code, int8_t* q) {
     store_i8(q, code.lo);
     store_i8(q + 16, code.hi);
-    const int32_t first = sum(to_i32(load_i8(q))), rest = sum(to_i32(load_i8(q + 16)));
+    const int32_t first = sum_i8(q), rest = sum_i8(q + 16);
     const int32_t all = first + rest;
     return {{-8 * all, -16 * all, -128 * all}, -32 * first, -32 * rest};
 }

@@ -81,8 +81,6 @@ OUTPACE_INLINE void store_i8(int8_t* p, i32x16 a) {
 }
 OUTPACE_INLINE __m256 low_half(f32x16 a) { return _mm512_castps512_ps256(a.v); }
 OUTPACE_INLINE __m256 high_half(f32x16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
-OUTPACE_INLINE __m256i low_half(i32x16 a) { return _mm512_castsi512_si256(a.v); }
-OUTPACE_INLINE __m256i high_half(i32x16 a) { return _mm512_extracti64x4_epi64(a.v, 1); }
 
 #elif defined(__AVX2__)
 
@@ -168,8 +166,6 @@ OUTPACE_INLINE void store_i8(int8_t* p, i32x16 x) {
 }
 OUTPACE_INLINE __m256 low_half(f32x16 x) { return x.a; }
 OUTPACE_INLINE __m256 high_half(f32x16 x) { return x.b; }
-OUTPACE_INLINE __m256i low_half(i32x16 x) { return x.a; }
-OUTPACE_INLINE __m256i high_half(i32x16 x) { return x.b; }
 
 #else
 
@@ -305,11 +301,11 @@ OUTPACE_INLINE float max(f32x16 a) {
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
-OUTPACE_INLINE int32_t sum(i32x16 a) {
-    const __m256i eight = _mm256_add_epi32(low_half(a), high_half(a));
-    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+// Of 16 bytes; sums of differences are taken of unsigned ones.
+OUTPACE_INLINE int32_t sum_i8(const int8_t* p) {
+    const __m128i raised = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
+    const __m128i two = _mm_sad_epu8(raised, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 16 * 128;
 }
 #else
 OUTPACE_INLINE float sum(f32x16 a) {
@@ -322,10 +318,10 @@ OUTPACE_INLINE float max(f32x16 a) {
         for (int i = 0; i < half; ++i) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
     return a.v[0];
 }
-OUTPACE_INLINE int32_t sum(i32x16 a) {
-    uint32_t total = 0;
-    for (int32_t lane : a.v) total += static_cast<uint32_t>(lane);
-    return static_cast<int32_t>(total);
+OUTPACE_INLINE int32_t sum_i8(const int8_t* p) {
+    int32_t total = 0;
+    for (int i = 0; i < 16; ++i) total += p[i];
+    return total;
 }
 #endif
 
