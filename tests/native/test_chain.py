@@ -105,14 +105,32 @@ def test_where_no_token_is_allowed_the_chain_ends(path):
         assert draft == NOTHING and len(steps) == 1 and asked == [[]]
 
 
-def test_logits_that_are_no_numbers_are_an_error(path, monkeypatch):
+def test_logits_that_are_no_numbers_end_the_drafting_and_not_the_text(path, monkeypatch):
+    text = written(path, FixedDepth(2), is_native=True)[0]
     rows = HeadState.rows
     monkeypatch.setattr(
         HeadState, "rows", lambda self, *to: (rows(self, *to)[0], rows(self, *to)[1] * np.float32("nan"))
     )
     for is_native in (True, False):
-        with pytest.raises(BackendError, match="NaN"):
-            written(path, FixedDepth(2), is_native=is_native)
+        with LLM(path, context=640, spec_type="mtp", policy=FixedDepth(2)) as model:
+            head, raised = model._speculator, []
+            if not is_native:
+                head._program.native = None
+            draft = head.draft
+
+            def watched(asks, rule, draft=draft, raised=raised):
+                with pytest.raises(BackendError, match="NaN") as caught:
+                    draft(asks, rule)
+                raised.append(caught.value)
+                raise caught.value
+
+            head.draft = watched
+            ask = {"prompt_tokens": PROMPT, "max_tokens": 40, "ignore_eos": True, "temperature": 0.0}
+            first, second = model.generate(**ask), model.generate(**ask)
+        assert first.tokens == second.tokens == text
+        assert first.speculation.drafted == 0 and len(raised) == 1
+        assert any("wrote what is no number, so it is not used any more" in note for note in first.notes)
+        assert not second.notes
 
 
 def test_only_a_sampler_that_looks_at_no_tokens_before_guesses_on_by_itself():

@@ -9,6 +9,7 @@ from typing import Any
 from outpace.engine.memory import Memory
 from outpace.engine.runner import n_exported
 from outpace.engine.sequence import Feed, Sequence
+from outpace.errors import BackendError
 from outpace.graph.step import PAGE, Hidden, StepResult
 from outpace.speculate.policy import Policy
 from outpace.speculate.speculator import MOST_ALONG, Ask, Speculator
@@ -17,14 +18,14 @@ from outpace.speculate.speculator import MOST_ALONG, Ask, Speculator
 class Proposer:
     """Runs a speculator for the sequences of a step together, and keeps what it knows of each in step with the trunk.
 
-    State: the speculator's cache, the `head` of every sequence that has one, and `seconds`, what drafting has taken of
-    this step.
+    State: the speculator's cache, the `head` of every sequence that has one, whether it has been given up, and
+    `seconds`, what drafting has taken of this step.
     """
 
     def __init__(self, speculator: Speculator[Any], memory: Memory) -> None:
         self._speculator, self._memory = speculator, memory
         self.seconds = 0.0
-        self._has_said_so = False
+        self._is_given_up = False
         # Of the feed that was shown last: the hidden state before each page border in it. Snapshots have their own.
         self._ends: dict[int, Hidden] = {}
         self._keeps_ends = memory.snapshots is None and speculator.has_pages
@@ -40,12 +41,14 @@ class Proposer:
         """
         self.seconds = 0.0
         decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
-        if not self._has_said_so and policy.has_dropped_head:
-            self._has_said_so, self._speculator.news = True, self._speculator.dropped
+        if not self._is_given_up and policy.has_dropped_head:
+            self._give_up("never guessed right")
         if self._speculator.news and decoding:
             # To whoever is served now.
             feeds[decoding[0]][0].notes += (self._speculator.news,)
             self._speculator.news = ""
+        if self._is_given_up:
+            return False
         is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
         if not any(is_ready):
             return False
@@ -60,7 +63,12 @@ class Proposer:
                 tokens, pages, guess = sequence.tokens, sequence.pages, sequence.guesser()
                 asks.append((i, Ask(sequence.head, tokens, pages, n, guess, sequence.chain)))
         if asks:
-            found = self._speculator.draft([ask for _, ask in asks], policy.rule())
+            try:
+                found = self._speculator.draft([ask for _, ask in asks], policy.rule())
+            except BackendError:
+                # What is wrong with its weights is none of the text's.
+                self._give_up("wrote what is no number")
+                return False
             self.seconds = found.seconds
             policy.drafted(found.steps, found.read_s)
             for (i, _), draft in zip(asks, found.drafts, strict=True):
@@ -137,6 +145,10 @@ class Proposer:
         else:
             # What it has not read yet it can read now.
             sequence.head.resume(0, self._memory.head_to(sequence), None)
+
+    def _give_up(self, reason: str) -> None:
+        """Ask the speculator no more, and say so to whoever is served next."""
+        self._is_given_up, self._speculator.news = True, self._speculator.dropped.format(reason)
 
     def _mark(self, sequence: Sequence, ends: Mapping[int, Hidden] = MappingProxyType({})) -> None:
         """Note in a sequence's full pages how far the speculator's rows go, where they may have gone further."""

@@ -94,7 +94,7 @@ class DraftModel:
     reads_hidden = False
     has_pages = True
     dropped = (
-        "the draft model never guessed right, so it is not used any more; "
+        "the draft model {}, so it is not used any more; "
         "it may have been trained for something else, or its file may be damaged"
     )
 

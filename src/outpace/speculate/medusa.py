@@ -82,7 +82,7 @@ class Medusa:
     reads_hidden = True
     has_pages = False
     dropped = (
-        "the Medusa heads of this file never guessed right, so they are not used any more; "
+        "the Medusa heads of this file {}, so they are not used any more; "
         "they may belong to another model or have been damaged when the file was made"
     )
     news = ""

@@ -149,7 +149,7 @@ class Head:
     reads_hidden = True
     has_pages = True
     dropped = (
-        "the multi-token-prediction layer of this file never guessed right, so it is not used any more; "
+        "the multi-token-prediction layer of this file {}, so it is not used any more; "
         "it may belong to another model or have been damaged when the file was made"
     )
     news = ""

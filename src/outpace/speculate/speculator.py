@@ -139,7 +139,7 @@ class Speculator(Protocol[S]):
         name: One of `SPECULATORS`; its drafts have it as their `source`.
         reads_hidden: Whether it is shown the trunk's hidden states. Where not, the trunk does not export any.
         has_pages: Whether it has a cache of its own behind the sequences' page tables.
-        dropped: What a user is told where its guesses are never right, and it is used no more.
+        dropped: What a user is told where it is used no more, with a gap for the reason.
         news: What a user is to be told now, once: whoever does empties it.
     """
 
@@ -167,6 +167,9 @@ class Speculator(Protocol[S]):
         Args:
             asks: Who, and how much at most (at least 1 each).
             rule: Says after each step whether one more is worth its time.
+
+        Raises:
+            BackendError: Its logits are no numbers; what it knows of the sequences is as before, or further.
         """
 
 
