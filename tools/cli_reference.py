@@ -57,7 +57,7 @@ def _spelling(option: Any) -> str:
 
 def _default(option: Any) -> str:
     plain = option.default is None or option.default is False or callable(option.default) or option.is_flag
-    return "" if plain or option.default in ((), [], "") else str(option.default)
+    return "" if plain or option.default in ((), [], "") else _cell(str(option.default))
 
 
 def _cell(text: str | None) -> str:

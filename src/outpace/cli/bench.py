@@ -82,7 +82,7 @@ def width(
     repeat: Repeat = 20,
     kv_type: o.KVType = RunConfig.kv_type,
     threads: o.Threads = None,
-    draft_model: o.DraftModel = None,
+    draft_model: o.HeadFile = None,
     spec_type: o.SpecType = RunConfig.spec_type,
     as_json: o.Json = False,
 ) -> None:

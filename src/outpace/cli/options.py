@@ -96,6 +96,17 @@ DraftModel: TypeAlias = Annotated[
         help="A smaller model with the same tokens, or the heads of MODEL where it is without them; named as MODEL is.",
     ),
 ]
+HeadFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "-md",
+        "--draft-model",
+        "--model-draft",
+        metavar="FILE",
+        rich_help_panel=DRAFTING,
+        help="The MTP layers of MODEL where it is without them; named as MODEL is.",
+    ),
+]
 SpecMost: TypeAlias = Annotated[
     int,
     typer.Option(
