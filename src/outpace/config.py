@@ -56,19 +56,19 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.context is not None:
-            _whole("context", self.context, 1)
+            whole("context", self.context, 1)
         if self.threads is not None:
-            _whole("threads", self.threads, 1, MOST_THREADS)
+            whole("threads", self.threads, 1, MOST_THREADS)
         _one_of("kv_type", self.kv_type, KV_TYPES)
         object.__setattr__(self, "spec_type", SPEC_ALIASES.get(self.spec_type, self.spec_type))
         _one_of("spec_type", self.spec_type, SPEC_TYPES)
-        _whole("spec_draft_n_max", self.spec_draft_n_max, 0, MOST_DRAFTED)
-        _whole("spec_draft_n_min", self.spec_draft_n_min, 0, MOST_DRAFTED)
+        whole("spec_draft_n_max", self.spec_draft_n_max, 0, MOST_DRAFTED)
+        whole("spec_draft_n_min", self.spec_draft_n_min, 0, MOST_DRAFTED)
         if self.spec_draft_n_min > self.spec_draft_n_max:
             expected = f"at most spec_draft_n_max ({self.spec_draft_n_max})"
             raise ConfigError("spec_draft_n_min", self.spec_draft_n_min, expected)
         _share("spec_draft_p_min", self.spec_draft_p_min)
-        _whole("parallel", self.parallel, 1, MOST_PARALLEL)
+        whole("parallel", self.parallel, 1, MOST_PARALLEL)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> RunConfig:
@@ -85,7 +85,8 @@ class RunConfig:
         return cls(**options)
 
 
-def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+def whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise ConfigError for a setting that is not a whole number from `least` to `most`."""
     fits = isinstance(value, int) and not isinstance(value, bool) and value >= least and (most is None or value <= most)
     if not fits:
         raise ConfigError(name, value, f"a whole number from {least} {'up' if most is None else f'to {most}'}")

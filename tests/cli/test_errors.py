@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from outpace.cli.main import call
+from outpace.gguf.writer import write_gguf
 
 TYPED = [
     (["run", "x", "--tmp", "1"], 2, "no such option --tmp; did you mean '--temp'? (outpace run --help lists all)"),
@@ -52,6 +53,20 @@ def test_what_a_model_cannot_do(outpace, tiny, arguments, code, sentence) -> Non
     found, out, err = outpace("run", tiny, *arguments)
     assert (found, out) == (code, "")
     assert err.startswith("outpace: ") and sentence in err and len(err.splitlines()) == 1, err
+
+
+def test_what_a_file_is_quoted_with_stays_in_the_sentence(outpace, tmp_path) -> None:
+    path = write_gguf(tmp_path / "x.gguf", {"general.architecture": "a\x1b[31m\noutpace: all is well\a"}, {})
+    assert path is None
+    code, _, err = outpace("inspect", tmp_path / "x.gguf")
+    assert code == 4 and len(err.splitlines()) == 1
+    assert "outpace: all is well" in err and not {"\x1b", "\a"} & set(err)
+
+
+def test_what_the_system_refuses_is_a_sentence_too(outpace, tiny, tmp_path) -> None:
+    code, out, err = outpace("graft", "detach", tiny, "-o", tmp_path / ("x" * 300))
+    assert (code, out) == (5, "")
+    assert err.startswith("outpace: ") and "name too long" in err and len(err.splitlines()) == 1, err
 
 
 @pytest.mark.parametrize("group", ["outpace", "outpace bench"])

@@ -1,7 +1,7 @@
 """`outpace graft train` where it cannot begin: every refusal is a sentence."""
 
 import pytest
-from tests.support import tiny
+from tests.support import grafting, tiny
 
 from outpace.cli import graft_train
 from outpace.cli.main import call
@@ -21,6 +21,12 @@ def test_without_torch_it_says_what_to_install(tmp_path, monkeypatch, capsys):
         (["--depths", "9"], "--depths is 9; expected a whole number from 1 to 8"),
         (["--lr", "nan"], "--lr is nan; expected a number above 0"),
         (["--prompts", "nowhere.txt"], "--prompts is"),
+        (["-np", "0"], "--parallel is 0; expected a whole number from 1 to 1024"),
+        (["-np", "-1"], "--parallel is -1; expected a whole number from 1 to 1024"),
+        (["-t", "0"], "threads is 0; expected a whole number from 1 to 1024"),
+        (["--seed", "-1"], "--seed is -1; expected a whole number from 0 to 18446744073709551615"),
+        (["--variation", "-1"], "--variation is -1.0; expected a number from 0 up"),
+        (["--variation", "nan"], "--variation is nan; expected a number from 0 up"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, sentence, tmp_path, capsys):
@@ -28,6 +34,32 @@ def test_settings_out_of_range_are_refused(options, sentence, tmp_path, capsys):
     base = tiny.write_tiny(tmp_path / "base.gguf")
     assert call(["graft", "train", str(base), "-o", str(tmp_path / "out.gguf"), *options]) == 2
     assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out.gguf.graft").exists()
+
+
+@pytest.mark.parametrize("name", ["BASE", "OUT"])
+def test_a_head_is_not_written_over_what_it_is_made_of_or_goes_into(name, tmp_path, capsys):
+    pytest.importorskip("torch", reason="training needs torch")
+    base, out = tiny.write_tiny(tmp_path / "base.gguf"), tmp_path / "out.gguf"
+    before = base.read_bytes()
+    head = tmp_path / "." / {"BASE": base, "OUT": out}[name].name
+    assert call(["graft", "train", str(base), "-o", str(out), "--head-only", str(head), "--force"]) == 2
+    assert f"expected another file than {name}" in capsys.readouterr().err
+    assert base.read_bytes() == before and not out.exists()
+
+
+def test_prompts_that_cannot_be_asked_are_told_before_anything_is_done(tmp_path, capsys):
+    pytest.importorskip("torch", reason="training needs torch")
+    base = grafting.write_model(tmp_path / "base.gguf")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a" * 4000)
+    assert call(["graft", "train", str(base), "-o", str(tmp_path / "out.gguf"), "--prompts", str(prompts)]) == 2
+    assert "expected prompts of at most" in capsys.readouterr().err
+    for line in ("[" * 100_000, f'{{"prompt": {"1" * 5000}}}'):
+        prompts.with_suffix(".jsonl").write_text(line)
+        options = ["-o", str(tmp_path / "out.gguf"), "--prompts", str(prompts.with_suffix(".jsonl"))]
+        assert call(["graft", "train", str(base), *options]) == 2
+        assert "expected an object of JSON that can be read" in capsys.readouterr().err
     assert not (tmp_path / "out.gguf.graft").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -115,6 +116,51 @@ def test_a_head_that_makes_the_model_slower_is_not_written(given, trained):
     with pytest.raises(BackendError, match=r"0\.50 times as fast as without drafting, so .* is not written"):
         train.train(job, lambda *_: None, lambda *rest: Slow(train.report.judged(*rest)))
     assert trained.read_bytes() == before
+
+
+def test_of_a_users_prompts_enough_judge_and_those_too_long_do_nothing(given, trained, tmp_path):
+    from outpace.graft import train
+
+    asked = []
+
+    def judge(trunk, before, after, prompts, *rest):
+        asked.append(prompts)
+        raise KeyboardInterrupt
+
+    lines = given["prompts"].read_text().splitlines()[:44]
+    lines[9], lines[30] = "a" * 3000, "b" * 4000
+    (tmp_path / "prompts.txt").write_text("\n".join(lines))
+    small = grafting.SMALL | {"tokens": 600, "passes": 1}
+    job = train.Job(given["base"], tmp_path / "out.gguf", prompts=tmp_path / "prompts.txt", **small)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(job, lambda *_: None, judge)
+    kept = [line for line in lines if len(line) < 3000]
+    assert asked == [{"yours": kept[7::8]}] and len(asked[0]["yours"]) == 5
+
+
+def test_a_folder_that_is_in_use_or_damaged_is_told(given, trained, tmp_path):
+    from outpace.errors import ConfigError, ModelFileError
+    from outpace.graft import train, work
+
+    folder = tmp_path / "work"
+    shutil.copytree(trained.with_name("out.gguf.graft"), folder)
+    job = train.Job(**given, out=tmp_path / "out.gguf", work=folder, **grafting.SMALL)
+    with work.work_folder(job.out, folder), pytest.raises(ConfigError, match="no other training is under way"):
+        train.train(job, lambda *_: None)
+    shard = folder / "shard-00000" / "text.npy"
+    for path, told in (
+        (folder / "training" / "state.pt",) * 2,
+        (shard, shard.parent),
+        (folder / "training" / "settings.json",) * 2,
+        (folder / "text.json",) * 2,
+    ):
+        for content in (b"", path.read_bytes()[: path.stat().st_size // 2], b"[]", b"{"):
+            path.write_bytes(content)
+            with pytest.raises(ModelFileError, match="is damaged; remove it, and it is made again") as caught:
+                train.train(job, lambda *_: None)
+            assert caught.value.path == str(told)
+        whole = trained.with_name("out.gguf.graft") / path.relative_to(folder)
+        path.write_bytes(whole.read_bytes())
 
 
 def test_tuning_goes_on_from_the_heads_own_tensors_and_keeps_the_trunk(given, trained, tmp_path):

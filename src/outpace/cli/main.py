@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from outpace.errors import OutpaceError, nearest, status_of
+from outpace.cli.paint import harmless
+from outpace.errors import STATUS, OutpaceError, ResourceError, nearest, status_of
 
 USAGE = 2  # exit code for what was typed wrong
 INTERRUPTED = 130  # what a shell reports after ^C
@@ -64,6 +66,10 @@ def call(arguments: Sequence[str]) -> int:
         return _fail(str(error), status_of(error)[0])
     except TyperException as error:
         return _fail(_sentence(error), USAGE)
+    except OSError as error:
+        # A disk that is full or may not be written to, a name too long: what the system says is all there is to say.
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", STATUS[ResourceError][0])
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return done if isinstance(done, int) else 0
@@ -73,11 +79,16 @@ def main() -> None:
     """Run the program's own command line and exit."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            # What is half written goes before the process does.
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(call(sys.argv[1:]))
 
 
 def _fail(sentence: str, code: int) -> int:
-    typer.echo(f"outpace: {sentence}", err=True)
+    # It may quote a file, which may say anything: it stays one line.
+    typer.echo(f"outpace: {harmless(' '.join(sentence.splitlines()))}", err=True)
     return code
 
 

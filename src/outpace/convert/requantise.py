@@ -9,7 +9,7 @@ from outpace.convert.mix import PLAIN
 from outpace.convert.rows import Blocks
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import count_key
+from outpace.gguf.heads import MOST_LAYERS, count_key
 from outpace.gguf.quants import DEQUANTIZABLE
 from outpace.gguf.types import GGMLType
 from outpace.gguf.writer import Typed
@@ -50,6 +50,8 @@ def as_it_is(file: GGUFFile) -> Content:
     arch = metadata.str("general.architecture")
     n_all = metadata.int(f"{arch}.block_count")
     n_mtp = metadata.int(f"{arch}.nextn_predict_layers", 0)
+    if n_all > MOST_LAYERS:
+        raise ModelFileError(file.path, f"is {n_all}; expected at most {MOST_LAYERS}", f"metadata '{arch}.block_count'")
     if not 0 <= n_mtp < n_all:
         problem = f"is {n_mtp} with a block_count of {n_all}"
         raise ModelFileError(file.path, problem, f"metadata '{arch}.nextn_predict_layers'")

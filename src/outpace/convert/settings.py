@@ -34,16 +34,16 @@ class Settings:
         """Return whatever is there, None for nothing."""
         return self._values.get(key)
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """Return a positive whole number.
+    def count(self, key: str, default: int | None = None, most: int = 2**31 - 1) -> int:
+        """Return a positive whole number, at most `most`.
 
         Raises:
             ModelFileError: Missing without a default, or something else.
         """
         value = self._values.get(key)
         value = default if value is None else value
-        if type(value) is not int or not 0 < value < 2**31:
-            self._fail(key, value, "a whole number from 1")
+        if type(value) is not int or not 0 < value <= most:
+            self._fail(key, value, "a whole number from 1" + (f" to {most}" if most < 2**31 - 1 else ""))
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

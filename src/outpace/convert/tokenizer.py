@@ -114,7 +114,7 @@ def _merges(path: Path, model: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the pairs that are merged, best first, from either way of writing them."""
     merges = model.get("merges")
     pairs = (
-        [tuple(each.split(" ") if isinstance(each, str) else each) for each in merges]
+        [tuple(each.split(" ") if isinstance(each, str) else each if isinstance(each, list) else ()) for each in merges]
         if isinstance(merges, list)
         else []
     )

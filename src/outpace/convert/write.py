@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -52,13 +53,15 @@ class Written:
     n_medusa: int = 0
 
 
-def check_target(path: Path, is_forced: bool) -> None:
-    """Raise ConfigError where a file must not or cannot be written."""
+def check_target(path: Path, is_forced: bool, name: str = "OUT") -> None:
+    """Raise ConfigError, which calls a file by `name`, where it must not or cannot be written."""
     if not path.parent.is_dir():
-        raise ConfigError("OUT", str(path), f"a path in a folder that is there; {path.parent} is none")
+        raise ConfigError(name, str(path), f"a path in a folder that is there; {path.parent} is none")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(name, str(path), f"a path in a folder that may be written to; {path.parent} may not")
     if path.is_dir() or (path.exists() and not is_forced):
         instead = "a file's name, not a folder's" if path.is_dir() else "a name that is not taken (--force replaces it)"
-        raise ConfigError("OUT", str(path), instead)
+        raise ConfigError(name, str(path), instead)
 
 
 def write_model(content: Content, mix: Mix, source: Path, path: Path, n_threads: int, progress: Progress) -> Written:

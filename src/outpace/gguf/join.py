@@ -64,7 +64,7 @@ def join(trunk: GGUFFile, head: GGUFFile) -> GGUFFile:
 
 def has_trunk(file: GGUFFile, n_layers: int) -> bool:
     """Return whether a file has a tensor of one of the first `n_layers` layers: whether it is more than a head."""
-    return any(layer_of(name) in range(n_layers) for name in file.tensors)
+    return any((layer := layer_of(name)) is not None and layer < n_layers for name in file.tensors)
 
 
 def _prefix(kind: str, n_layers: int) -> str:

@@ -163,11 +163,18 @@ def encode_value(value: Any) -> bytes:
     """Return a metadata value as the file holds it: its type, then its bytes; see `write_gguf` for the types."""
     kind, value = (value.kind, value.value) if isinstance(value, Typed) else (None, value)
     if isinstance(value, np.ndarray | list | tuple):
-        items = value.tolist() if isinstance(value, np.ndarray) and kind is not None else value
+        items = value
+        if isinstance(value, np.ndarray) and kind is not None and not _lies_as_written(value, kind):
+            items = value.tolist()
         kind = kind if kind is not None else _guess(items)
         return struct.pack("<IIQ", ValueType.ARRAY, kind, len(items)) + _items(kind, items)
     kind = kind if kind is not None else _guess([value])
     return struct.pack("<I", kind) + _items(kind, [value])
+
+
+def _lies_as_written(values: NDArray[np.generic], kind: ValueType) -> bool:
+    """Return whether numbers are in memory as in a file: a list of them would take ten times as much."""
+    return kind is not ValueType.BOOL and kind in NUMPY_TYPE and values.dtype == NUMPY_TYPE[kind] and values.ndim == 1
 
 
 def _items(kind: ValueType, items: Any) -> bytes:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from outpace.backends.backend import Limits
+from outpace.gguf.metadata import Metadata
 from outpace.gguf.weights import Weights
 from outpace.graft.shards import Shard
 from outpace.graph.passes import optimise
@@ -59,6 +60,13 @@ class _Text:
         return float(self._noise[self.n_answer])
 
 
+def most_tokens(metadata: Metadata) -> tuple[int, int]:
+    """Return the most tokens of a prompt and of its answer, by the context that a model was trained for."""
+    context = metadata.int(f"{metadata.str('general.architecture')}.context_length")
+    most_prompt = min(MOST_PROMPT, context // 2)
+    return most_prompt, min(MOST_ANSWER, context - most_prompt)
+
+
 class Author:
     """A model made to write.
 
@@ -74,15 +82,13 @@ class Author:
             parallel: Texts written at a time.
         """
         metadata = design.file.metadata
-        context = metadata.int(f"{metadata.str('general.architecture')}.context_length")
-        self.tokenizer = Tokenizer.from_metadata(metadata)
-        self.most_prompt = min(MOST_PROMPT, context // 2)
-        self._most_answer = min(MOST_ANSWER, context - self.most_prompt)
-        self._n_pages = -(-(self.most_prompt + self._most_answer) // PAGE)
+        self._stops = Tokenizer.from_metadata(metadata).stop_ids
+        most_prompt, self._most_answer = most_tokens(metadata)
+        self._n_pages = -(-(most_prompt + self._most_answer) // PAGE)
         self._parallel, self._width = parallel, design.config.d_model
         weights, trunk = Weights(design.file), design.definition.trunk
         plan = optimise(trace("trunk", lambda ops: trunk(ops, weights, design.config)))
-        limits = Limits(parallel + self.most_prompt, parallel, parallel * self._n_pages, n_slots=parallel)
+        limits = Limits(parallel + most_prompt, parallel, parallel * self._n_pages, n_slots=parallel)
         self._executable = backend.compile(plan, design.file, limits)
 
     def write(
@@ -91,7 +97,7 @@ class Author:
         """Answer prompts.
 
         Args:
-            prompts: Tokens of each, at least one and at most `most_prompt`.
+            prompts: Tokens of each, at least one and at most `most_tokens` says.
             temperature: What answers are sampled at; 0 for the likeliest tokens.
             seed: Of the noise: text i's is of the seed and i.
             report: Told how many tokens were written since it was told last.
@@ -113,7 +119,7 @@ class Author:
             going = []
             for text, token in zip(running, chosen, strict=True):
                 # The token that a full answer would go on with is not written; what led to it is kept.
-                if token in self.tokenizer.stop_ids or text.n_answer == self._most_answer:
+                if token in self._stops or text.n_answer == self._most_answer:
                     done[text.number] = text
                     free.append(text.place)
                 else:

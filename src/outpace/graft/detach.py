@@ -10,9 +10,9 @@ from typing import Final
 from outpace.convert.mtp import alone, without
 from outpace.convert.requantise import as_it_is, types_of
 from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
-from outpace.errors import ConfigError
+from outpace.errors import ConfigError, ModelFileError
 from outpace.gguf.file import open_gguf
-from outpace.gguf.heads import KINDS, NAMES, check_kind
+from outpace.gguf.heads import KINDS, NAMES, check_kind, kind_of
 from outpace.gguf.join import has_trunk
 
 _THREADS: Final = 1  # copying rounds nothing
@@ -55,9 +55,9 @@ def detach(
         ModelFileError: The file is damaged.
         ResourceError: The disk is too small.
     """
-    for target in (path, head):
-        if target is not None:
-            check_target(target, is_forced)
+    check_target(path, is_forced)
+    if head is not None:
+        check_target(head, is_forced, "--head")
     if head is not None and head.resolve() == path.resolve():
         raise ConfigError("--head", str(head), "another file than OUT")
     with open_gguf(source) as file:
@@ -67,6 +67,9 @@ def detach(
             raise ConfigError(
                 "FILE", str(source), f"a model with {' or '.join(NAMES[kind] for kind in kinds)}; this one has none"
             )
+        for kind in taken:
+            if not any(kind_of(name, content.n_layers) == kind for name in file.tensors):
+                raise ModelFileError(source, f"says that it has {NAMES[kind]}, and no tensor is theirs")
         if not has_trunk(file, content.n_layers):
             raise ConfigError("FILE", str(source), "a whole model; this is a head alone")
         # The head goes first: where OUT replaces FILE, nothing else has it any more.

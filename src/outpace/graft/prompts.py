@@ -208,6 +208,8 @@ def _prompt_of(line: str, where: str) -> str:
         said: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise ConfigError("--prompts", where, f"an object of JSON ({error.msg} at column {error.colno})") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists without end
+        raise ConfigError("--prompts", where, "an object of JSON that can be read") from None
     prompt = said.get("prompt") if isinstance(said, dict) else None
     if isinstance(said, dict) and prompt is None and isinstance(said.get("messages"), list):
         from_user = (each for each in said["messages"] if isinstance(each, dict) and each.get("role") == "user")

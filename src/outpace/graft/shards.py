@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outpace.graft.work import whole_folder
+from outpace.graft.work import damaged, whole_folder
 
 
 class Shard(NamedTuple):
@@ -43,8 +43,16 @@ def shard_path(folder: Path, i: int) -> Path:
 
 
 def open_shard(folder: Path, i: int) -> Shard:
-    """Return a shard that is there."""
-    return Shard(*(np.load(shard_path(folder, i) / f"{name}.npy", mmap_mode="r") for name in Shard._fields))
+    """Return a shard that is there.
+
+    Raises:
+        ModelFileError: It cannot be read.
+    """
+    path = shard_path(folder, i)
+    try:
+        return Shard(*(np.load(path / f"{name}.npy", mmap_mode="r") for name in Shard._fields))
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path) from error
 
 
 def save_shard(folder: Path, i: int, shard: Shard) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from outpace.errors import ConfigError
-from outpace.graft.author import Author
+from outpace.gguf.metadata import Metadata
+from outpace.graft.author import Author, most_tokens
 from outpace.graft.shards import open_shard, save_shard, shard_path
 from outpace.text.chat import ChatTemplate
+from outpace.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from outpace.backends.backend import Backend
@@ -52,6 +54,21 @@ def plans(prompts: Iterator[str] | list[str], n: int, seed: int) -> Iterator[Pla
             yield Plan(list(islice(prompts, n)), TEMPERATURE if i % 2 else 0.0, seed + i)
 
 
+class PromptReader:
+    """How a model reads what a user asks: through its chat template, if it has one."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        """Take what a model's file says of itself."""
+        self._tokenizer, self._template = Tokenizer.from_metadata(metadata), ChatTemplate.from_metadata(metadata)
+        self.most, _ = most_tokens(metadata)
+
+    def __call__(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt; none where it is too long to be answered."""
+        text = self._template.render([{"role": "user", "content": prompt}]) if self._template else prompt
+        tokens = self._tokenizer.encode(text)
+        return tokens if len(tokens) <= self.most else []
+
+
 def write_text(
     folder: Path,
     design: Design,
@@ -82,7 +99,7 @@ def write_text(
         ConfigError: No prompt is short enough.
     """
     author: Author | None = None
-    template = ChatTemplate.from_metadata(design.file.metadata)
+    read = PromptReader(design.file.metadata)
     done = 0
 
     def report(n: int) -> None:
@@ -94,18 +111,11 @@ def write_text(
         if shard_path(folder, i).exists():
             report(open_shard(folder, i).n_written)
         else:
+            given = [tokens for prompt in plan.prompts if (tokens := read(prompt))]
+            if not given:
+                raise ConfigError("the prompts", plan.prompts[0][:60], f"prompts of at most {read.most} tokens")
             author = author or Author(design, backend, parallel)
-            given = _encoded(plan.prompts, template, author)
             save_shard(folder, i, author.write(given, plan.temperature, plan.seed, report))
         if done >= n_tokens:
             return i + 1
     raise AssertionError("plans have no end")
-
-
-def _encoded(prompts: list[str], template: ChatTemplate | None, author: Author) -> list[list[int]]:
-    """Return the tokens of prompts, through the file's chat template if it has one; long ones are left out."""
-    texts = [template.render([{"role": "user", "content": each}]) for each in prompts] if template else prompts
-    found = [tokens for tokens in map(author.tokenizer.encode, texts) if 0 < len(tokens) <= author.most_prompt]
-    if not found:
-        raise ConfigError("the prompts", prompts[0][:60], f"prompts of at most {author.most_prompt} tokens")
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from outpace.backends.cpu import CpuBackend
+from outpace.config import MOST_PARALLEL, MOST_THREADS, whole
 from outpace.convert.mix import MIXES
 from outpace.convert.write import Progress, Written, check_target
 from outpace.errors import BackendError, ConfigError, nearest
@@ -26,15 +26,25 @@ from outpace.graft.kinds import Kind
 from outpace.graft.prompts import read_prompts, training_prompts
 from outpace.graft.report import Report
 from outpace.graft.result import write_head, write_whole
-from outpace.graft.text import write_text
+from outpace.graft.text import PromptReader, write_text
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
-from outpace.graft.work import agree, folder_of, identity, whole_file
+from outpace.graft.work import agree, identity, kept_settings, whole_file, work_folder
+from outpace.spread import LEAST_ROUNDS
 
 # Positions of a block: of a longer text, what lies before is not seen.
 BLOCK = 256
 # In the work folder: the head as training began with it.
 START = "start.gguf"
-# Of a user's own prompts one in so many is kept to judge by, if there are as many.
+# What must be a whole number from 1 up, and how far up.
+MOST = {
+    "tokens": None,
+    "passes": None,
+    "depths": 8,
+    "batch": None,
+    "vocabulary": None,
+    "parallel": MOST_PARALLEL,
+}
+# Of a user's own prompts one in so many is kept to judge by, if there are twice as many; of few more of them.
 JUDGED = 20
 
 
@@ -86,12 +96,15 @@ class Job:
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
-        for name, most in (("tokens", None), ("passes", None), ("depths", 8), ("batch", None), ("vocabulary", None)):
-            value = getattr(self, name)
-            if value < 1 or (most and value > most):
-                raise ConfigError(f"--{name}", value, f"a whole number from 1 {f'to {most}' if most else 'up'}")
+        for name, most in MOST.items():
+            whole(f"--{name}", getattr(self, name), 1, most)
+        if self.threads is not None:
+            whole("threads", self.threads, 1, MOST_THREADS)
+        whole("--seed", self.seed, 0, 2**64 - 1)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError("--lr", self.lr, "a number above 0")
+        if not (math.isfinite(self.variation) and self.variation >= 0):
+            raise ConfigError("--variation", self.variation, "a number from 0 up")
         if self.type not in MIXES:
             raise ConfigError("--type", self.type, f"one of {', '.join(MIXES)}{nearest(self.type, MIXES)}")
 
@@ -123,45 +136,49 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
 
     Raises:
         ConfigError: A setting cannot be, or is another than when the work was begun.
+        ModelFileError: BASE is damaged, or what is kept in the work folder.
         BackendError: There is no such device, or the model gets slower with this head.
         UnsupportedError: The architecture has no draft program.
     """
-    for target in (job.out, job.head_only):
-        if target is not None:
-            check_target(target, job.is_forced)
+    check_target(job.out, job.is_forced)
+    if job.head_only is not None:
+        check_target(job.head_only, job.is_forced, "--head-only")
+        for name, other in (("BASE", job.base), ("OUT", job.out)):
+            if job.head_only.resolve() == other.resolve():
+                raise ConfigError("--head-only", str(job.head_only), f"another file than {name}")
     device = _device(job.device)
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    own = read_prompts(job.prompts) if job.prompts is not None else None
     with open_gguf(job.base) as file:
         kind = kinds.kind(job.kind)
         blueprint = kind.design(file, job.depths)
-        folder = folder_of(job.out, job.work)
-        # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
-        own_folder = folder if job.kind == "mtp" else folder / job.kind
-        own_folder.mkdir(exist_ok=True)
-        head_path = own_folder / "head.gguf"
-        trunk = _trunk(job, blueprint, own_folder, progress)
-        asked, answered = _prompts(job, own)
-        n_shards = _text(job, blueprint, folder, answered, progress)
-        data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
-        trainer = _trainer(job, kind, blueprint, data, own_folder, device)
-        trainer.run(progress)
-        write_head(blueprint, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
-        found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
-        notes = report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
-        if found.is_slower:
-            raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
-        if job.head_only is not None:
-            with whole_file(job.head_only) as part:
-                part.write_bytes(head_path.read_bytes())
-        return Grafted(write_whole(trunk, head_path, job.out, progress), found, report.curve(trainer.curve), notes)
+        own, left_out = _own_prompts(job, blueprint)
+        with work_folder(job.out, job.work) as folder:
+            # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
+            own_folder = folder if job.kind == "mtp" else folder / job.kind
+            own_folder.mkdir(exist_ok=True)
+            head_path = own_folder / "head.gguf"
+            trunk = _trunk(job, blueprint, own_folder, progress)
+            asked, answered = _prompts(job, own)
+            n_shards = _text(job, blueprint, folder, own, answered, progress)
+            data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
+            trainer = _trainer(job, kind, blueprint, data, own_folder, device)
+            trainer.run(progress)
+            write_head(blueprint, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
+            found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
+            notes = left_out + report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
+            if found.is_slower:
+                raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
+            if job.head_only is not None:
+                with whole_file(job.head_only) as part:
+                    part.write_bytes(head_path.read_bytes())
+            return Grafted(write_whole(trunk, head_path, job.out, progress), found, report.curve(trainer.curve), notes)
 
 
 def _device(name: str) -> str:
     """Return a device that is there, as torch names it."""
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         raise BackendError(f"torch cannot compute on the device '{name}': {str(error).splitlines()[0]}") from error
     return name
@@ -177,20 +194,41 @@ def _trunk(job: Job, blueprint: Design, folder: Path, progress: Progress) -> Pat
     return path
 
 
+def _own_prompts(job: Job, blueprint: Design) -> tuple[list[str] | None, tuple[str, ...]]:
+    """Return a user's own prompts, if there are any, without those too long, and what to say of these."""
+    if job.prompts is None:
+        return None, ()
+    found, read = read_prompts(job.prompts), PromptReader(blueprint.file.metadata)
+    kept = [prompt for prompt in found if read(prompt)]
+    if not kept:
+        raise ConfigError("--prompts", str(job.prompts), f"prompts of at most {read.most} tokens")
+    n_left = len(found) - len(kept)
+    said = f"{n_left} of {len(found)} prompts are left out: they have more than {read.most} tokens"
+    return kept, (said,) if n_left else ()
+
+
 def _prompts(job: Job, own: list[str] | None) -> tuple[Mapping[str, Sequence[str]] | None, Iterator[str] | list[str]]:
     """Return the prompts to judge by, None for those that are shipped, and those to answer."""
     if own is None:
         return None, training_prompts(job.seed)
     if len(own) < 2 * JUDGED:
         return None, own
-    kept = own[JUDGED - 1 :: JUDGED]
-    return {"yours": kept}, [each for i, each in enumerate(own) if i % JUDGED != JUDGED - 1]
+    # Of fewer nothing could be said of the head's speed.
+    step = min(JUDGED, len(own) // LEAST_ROUNDS)
+    return {"yours": own[step - 1 :: step]}, [each for i, each in enumerate(own) if i % step != step - 1]
 
 
-def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
+def _text(
+    job: Job,
+    blueprint: Design,
+    folder: Path,
+    own: list[str] | None,
+    prompts: Iterator[str] | list[str],
+    progress: Progress,
+) -> int:
     settings = {
         "model": identity(blueprint.file),
-        "prompts": None if job.prompts is None else job.prompts.read_text(encoding="utf-8", errors="replace"),
+        "prompts": own,
         "parallel": job.parallel,
         "seed": job.seed,
     }
@@ -210,8 +248,7 @@ def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Pat
     at = folder / "training"
     at.mkdir(exist_ok=True)
     agreed = at / "settings.json"
-    before = json.loads(agreed.read_text(encoding="utf-8")) if agreed.exists() else {}
-    dtype = before.get("dtype") or fastest_dtype(device)
+    dtype = kept_settings(agreed).get("dtype") or fastest_dtype(device)
 
     recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, kind.alone, dtype)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from outpace.graft.dataset import Batch, Dataset
 from outpace.graft.head import Head, Outcome
-from outpace.graft.work import whole_file
+from outpace.graft.work import damaged, whole_file
 
 # The learning rate rises over the first steps and falls to a tenth along a cosine.
 WARM_UP, FLOOR = 0.05, 0.1
@@ -137,7 +138,10 @@ class Trainer:
             torch.save(state, part)
 
     def _load(self) -> None:
-        state = torch.load(self._path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise damaged(self._path) from error
         self.step, self.curve, self._losses = state["step"], Curve(**state["curve"]), state["losses"]
         with torch.no_grad():
             for name, each in self.head.tensors.items():

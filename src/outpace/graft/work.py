@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,21 +13,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from outpace.errors import ConfigError
+from outpace.errors import ConfigError, ModelFileError
 from outpace.gguf.file import GGUFFile
 
 _SAMPLED_BYTES = 1 << 20  # of each tensor, for telling one model from another
 
 
-def folder_of(out: Path, work: Path | None = None) -> Path:
-    """Return the work folder of a file that is to be written, or the one given; makes it where it is not there."""
+@contextmanager
+def work_folder(out: Path, work: Path | None = None) -> Iterator[Path]:
+    """Hold the work folder of a file that is to be written, or the one given; makes it where it is not there.
+
+    It is held as long as the process lives, however that ends.
+
+    Raises:
+        ConfigError: There can be no such folder, or another process holds it.
+    """
     found = out.with_name(out.name + ".graft") if work is None else work
     if not found.parent.is_dir() or (found.exists() and not found.is_dir()):
-        raise ConfigError("--work", str(work), "a folder, or a name for one in a folder that is there")
+        raise ConfigError("--work", str(found), "a folder, or a name for one in a folder that is there")
     found.mkdir(exist_ok=True)
-    for each in found.glob(".*.part"):  # what a stopped run had begun
-        shutil.rmtree(each) if each.is_dir() else each.unlink()
-    return found
+    with (found / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError("--work", str(found), "a folder in which no other training is under way") from None
+        for each in found.glob(".*.part"):  # what a stopped run had begun
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        yield found
 
 
 @contextmanager
@@ -58,6 +71,28 @@ def identity(file: GGUFFile) -> str:
     return found.hexdigest()[:16]
 
 
+def damaged(path: Path) -> ModelFileError:
+    """Return what to say of something in a work folder that is not as it was left there."""
+    return ModelFileError(path, "is damaged; remove it, and it is made again")
+
+
+def kept_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that work was begun with, none where it was not.
+
+    Raises:
+        ModelFileError: They cannot be read.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise damaged(path)
+    return found
+
+
 def agree(path: Path, settings: Mapping[str, Any], instead: str) -> None:
     """Keep the settings that work was begun with, or compare with those that were kept.
 
@@ -68,12 +103,13 @@ def agree(path: Path, settings: Mapping[str, Any], instead: str) -> None:
 
     Raises:
         ConfigError: A setting is another than before.
+        ModelFileError: Those that were kept cannot be read.
     """
     if not path.exists():
         with whole_file(path) as part:
             part.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = kept_settings(path)
     for name, value in json.loads(json.dumps(dict(settings))).items():
         if before.get(name) != value:
             found, expected = (str(each)[:60] for each in (value, before.get(name)))

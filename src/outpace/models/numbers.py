@@ -6,18 +6,18 @@ import math
 
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import tokens_key
+from outpace.gguf.heads import MOST_LAYERS, tokens_key
 from outpace.gguf.metadata import Metadata
 
 # Guesses that far ahead are never right.
 MOST_MEDUSA = 16
 
 
-def count(metadata: Metadata, key: str, default: int | None = None) -> int:
+def count(metadata: Metadata, key: str, default: int | None = None, most: int = 2**31 - 1) -> int:
     """Return a count, of which there is at least one."""
     value = metadata.int(key) if default is None else metadata.int(key, default)
-    if not 0 < value < 2**31:
-        raise ConfigError(key, value, "a positive 31-bit number")
+    if not 0 < value <= most:
+        raise ConfigError(key, value, f"a number from 1 to {most}" if most < 2**31 - 1 else "a positive 31-bit number")
     return value
 
 
@@ -31,7 +31,7 @@ def positive(metadata: Metadata, key: str, default: float | None = None) -> floa
 
 def layers(metadata: Metadata, arch: str) -> tuple[int, int]:
     """Return layers of the trunk and of the draft head, of which there is one at most: `block_count` counts both."""
-    n_all = count(metadata, f"{arch}.block_count")
+    n_all = count(metadata, f"{arch}.block_count", most=MOST_LAYERS)
     key = f"{arch}.nextn_predict_layers"
     n_mtp = metadata.int(key, 0)
     if n_mtp > 1:

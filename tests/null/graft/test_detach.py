@@ -48,6 +48,22 @@ def test_the_parts_hold_the_bytes_of_the_whole(whole, tmp_path):
         assert load_plan(file).draft is None
 
 
+def test_a_count_of_layers_that_cannot_be_is_no_work(tmp_path):
+    keys = {"general.architecture": "x", "x.block_count": Typed(ValueType.UINT64, 2**63), "x.nextn_predict_layers": 1}
+    tensors = {"output.weight": (GGMLType.F32, (1, 1), bytes(4))}
+    write_gguf(tmp_path / "many.gguf", keys, tensors)
+    with pytest.raises(ModelFileError, match=r"'x.block_count': is 9223372036854775808; expected at most 4096"):
+        detach(tmp_path / "many.gguf", tmp_path / "trunk.gguf")
+    # Tensors of no layer are of no trunk's either, and a head that is only said to be there is none.
+    write_gguf(tmp_path / "none.gguf", keys | {"x.block_count": 4096}, tensors)
+    with pytest.raises(ModelFileError, match="says that it has MTP layers, and no tensor is theirs"):
+        detach(tmp_path / "none.gguf", tmp_path / "trunk.gguf")
+    tensors["blk.4095.x.weight"] = tensors["output.weight"]
+    write_gguf(tmp_path / "alone.gguf", keys | {"x.block_count": 4096}, tensors)
+    with pytest.raises(ConfigError, match="this is a head alone"):
+        detach(tmp_path / "alone.gguf", tmp_path / "trunk.gguf")
+
+
 def test_keys_about_types_and_places_and_tensors_of_any_type_stay(tmp_path):
     block = bytes(range(BLOCK[GGMLType.IQ1_S].n_bytes))
     keys = {

@@ -9,6 +9,7 @@ from outpace.convert.checkpoint import Checkpoint
 from outpace.convert.rows import Rows
 from outpace.convert.settings import Settings
 from outpace.errors import ModelFileError, UnsupportedError
+from outpace.gguf.heads import MOST_LAYERS
 
 Tensors = dict[str, Rows]
 _ACTIVATIONS: Final = ("silu", "swish")
@@ -30,7 +31,8 @@ class Sizes:
         activation = settings.text("hidden_act", "silu")
         if activation not in _ACTIVATIONS:
             raise UnsupportedError("the activation", activation, _ACTIVATIONS)
-        self.n_layers, self.d_model = settings.count("num_hidden_layers"), settings.count("hidden_size")
+        self.n_layers = settings.count("num_hidden_layers", most=MOST_LAYERS)
+        self.d_model = settings.count("hidden_size")
         self.n_heads = settings.count("num_attention_heads")
         self.n_kv_heads = settings.count("num_key_value_heads", self.n_heads)
         if "head_dim" not in settings and self.d_model % self.n_heads:
