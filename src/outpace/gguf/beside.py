@@ -61,7 +61,10 @@ def compare(model: GGUFFile, small: GGUFFile) -> str | None:
     Raises:
         ModelFileError: They differ; names the first that does.
     """
-    ours, theirs = (Tokens.of(each.path, each.metadata).without_padding() for each in (model, small))
+    ours, theirs = (Tokens.of(each.path, each.metadata) for each in (model, small))
+    if ours.tokens is not None and theirs.tokens is not None:
+        # Where one has a number alone, unused tokens count in it too.
+        ours, theirs = ours.without_padding(), theirs.without_padding()
     # Merges, scores and cuts decide how text becomes tokens, and that is done by the model's own tokenizer alone.
     return check(ours, replace(theirs, merges=None, scores=None, pre=None), "draft model")
 

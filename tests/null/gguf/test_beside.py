@@ -106,6 +106,10 @@ def test_without_a_tokenizer_the_number_of_tokens_is_compared(files, tmp_path):
                 f"{bare.path} has no tokenizer: only the number of tokens was compared, which is 600 in both"
             )
             assert parts(beside(one, other))[1] is not None
+        # Unused tokens count, for nobody can say how many of a number are.
+        with open_gguf(tiny.write_tiny(tmp_path / "b.gguf", n_vocab=610)) as wide, open_gguf(files["padded"]) as filled:
+            for one, other in ((wide, filled), (filled, wide)):
+                assert "which is 610 in both" in compare(one, other)
         with open_gguf(tiny.write_tiny(tmp_path / "a.gguf", n_vocab=601)) as wider:
             for one, other, said in ((model, wider, "601 tokens, and"), (wider, bare, "600 tokens, and")):
                 with pytest.raises(ModelFileError, match=f"the draft model is for {said}"):
