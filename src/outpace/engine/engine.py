@@ -81,7 +81,12 @@ class Engine:
     def step(self) -> list[Feed]:
         """Run one step over whoever has a turn; return what they put into it."""
         began = perf_counter()
-        feeds = self._propose(self.scheduler.next())
+        turns = self.scheduler.next()
+        # Where nobody has a head, the proposer's memory stays cold: a small model would feel it.
+        proposer = self.proposer
+        if proposer is not None and all(turn[0].head is None for turn in turns):
+            proposer = None
+        feeds = self._propose(turns, proposer)
         if not feeds:
             return feeds
         result = self.runner.forward(feeds)
@@ -93,15 +98,15 @@ class Engine:
             kept = sequence.accept(guesses, result, row) if is_wanted else None
             n_kept += kept[0] if kept else 0
             n = self._write(feed, kept, now)
-            if self.proposer is not None:
-                shown += self.proposer.show(feed, result, shown, n)
+            if proposer is not None:
+                shown += proposer.show(feed, result, shown, n)
             sequence.n_pending = n - len(known)
             self.memory.commit(sequence, n)
             if self.snapshots is not None:
                 if self.snapshots.is_due(sequence):
                     self._keep(self.snapshots, sequence)
-            elif self.proposer is not None and sequence.n_full * PAGE > sequence.n_kept:
-                self.proposer.leave(sequence)
+            elif proposer is not None and sequence.n_full * PAGE > sequence.n_kept:
+                proposer.leave(sequence)
             self._observe(sequence)
             if not sequence.started_s:
                 sequence.started_s = began
@@ -112,11 +117,11 @@ class Engine:
         if row == first:
             # Every row was wanted, as when the widths were measured: decoding and verifying, no prompt. What follows
             # the step is of the round too: on a small model it is a good part of it, and more of a drafted one.
-            drafting_s = 0.0 if self.proposer is None else self.proposer.seconds
+            drafting_s = 0.0 if proposer is None else proposer.seconds
             self.policy.timed(row, row - len(feeds), n_kept, perf_counter() - began - drafting_s)
         return feeds
 
-    def _propose(self, turns: list[Turn]) -> list[Feed]:
+    def _propose(self, turns: list[Turn], proposer: Proposer | None) -> list[Feed]:
         """Ask the drafters of those who decode, and take of their drafts what the policy finds worth its time."""
         n_rows = n_wanted = 0
         for _, n_known, is_last in turns:
@@ -137,8 +142,8 @@ class Engine:
                 draft = sequence.drafter.propose(tokens, most if most < self.policy.n_max else self.policy.n_max)
                 has_drafts = has_drafts or draft is not NOTHING
             feeds.append((sequence, known, draft, is_last))
-        if self.proposer is not None:
-            has_drafts = self.proposer.propose(feeds, self.policy, n_rows, room) or has_drafts
+        if proposer is not None:
+            has_drafts = proposer.propose(feeds, self.policy, n_rows, room) or has_drafts
         return self._cut(feeds, n_rows, room) if has_drafts else feeds
 
     def _cut(self, feeds: list[Feed], n_rows: int, room: int) -> list[Feed]:
