@@ -119,16 +119,17 @@ def _metadata(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int, kinds: 
     ours, theirs = trunk.metadata, head.metadata
     n_all = theirs.int(f"{arch}.block_count")
     entries = {key: ours.entry(key) for key in ours}
+    elsewhere: dict[str, object] = {}
     own = keys_of(arch, kinds) | ({f"{arch}.block_count"} if "mtp" in kinds else set())
     for key in theirs:
         entry = theirs.entry(key)
         if key in own:
-            entries[key] = entry
+            entries[key], elsewhere[key] = entry, head.path
         elif key.startswith(f"{arch}.") and key in ours and (ours.entry(key).count, entry.count) == (n_layers, n_all):
             if not np.array_equal(ours[key], theirs[key][:n_layers]):
                 _fail(head, key, f"the head is for a trunk with other values in its layers than {trunk.path} has")
-            entries[key] = entry
-    return Metadata(trunk.path, entries)
+            entries[key], elsewhere[key] = entry, head.path
+    return Metadata(trunk.path, entries, elsewhere)
 
 
 def _fail(head: GGUFFile, key: str, problem: str) -> NoReturn:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
@@ -66,9 +67,11 @@ class Metadata(Mapping[str, Any]):
     Source: the GGUF specification.
     """
 
-    def __init__(self, path: object, entries: Mapping[str, Entry]) -> None:
-        """Take entries, which may lie in several files; errors name `path`."""
-        self._path, self._entries = path, dict(entries)
+    def __init__(
+        self, path: object, entries: Mapping[str, Entry], elsewhere: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
+        """Take entries; errors name `path`, or of keys that another file brought, that of `elsewhere`."""
+        self._path, self._entries, self._elsewhere = path, dict(entries), elsewhere
 
     def __iter__(self) -> Iterator[builtins.str]:
         return iter(self._entries)
@@ -85,6 +88,10 @@ class Metadata(Mapping[str, Any]):
     def __repr__(self) -> builtins.str:
         lines = [f"  {shown(key)}: {entry.type_name}{self._preview(entry)}" for key, entry in self._entries.items()]
         return "\n".join([f"Metadata({len(self)} keys)", *lines])
+
+    def path_of(self, key: builtins.str) -> object:
+        """Return the file that a key is in, or would be in."""
+        return self._elsewhere.get(key, self._path)
 
     def entry(self, key: builtins.str) -> Entry:
         """Return where and what the value of `key` is; KeyError where there is none."""
@@ -213,7 +220,7 @@ class Metadata(Mapping[str, Any]):
         self._fail(key, f"the key is missing (expected {expected}){hint}")
 
     def _fail(self, key: builtins.str, problem: builtins.str) -> NoReturn:
-        raise ModelFileError(self._path, problem, f"metadata '{shown(key)}'")
+        raise ModelFileError(self.path_of(key), problem, f"metadata '{shown(key)}'")
 
 
 def read_metadata(cursor: Cursor, n_keys: builtins.int) -> Metadata:

@@ -184,13 +184,16 @@ def read_prompts(path: str | Path) -> list[str]:
         ConfigError: The file cannot be read, holds no prompt, or a line of it is not what it should be.
     """
     path = Path(path)
+    ending = path.suffix.lower()
+    if ending == ".json":
+        raise ConfigError("--prompts", str(path), "text, or an object a line in a file that ends in .jsonl")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError("--prompts", str(path), f"a file that can be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError("--prompts", str(path), f"text in UTF-8; byte {error.start} is not") from None
-    if path.suffix == ".jsonl":
+    if ending == ".jsonl":
         lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
         found = [_prompt_of(line, f"{path}, line {i}") for i, line in lines]
     else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from outpace.errors import ModelFileError
 from outpace.gguf.quants import dequantize
 from outpace.graft.blueprint import Blueprint
 
@@ -27,9 +28,28 @@ _LEAST = 1e-4
 
 
 def read(blueprint: Design, name: str) -> Tensor:
-    """Return a tensor of the model's file in float32."""
+    """Return a tensor of the model's file in float32.
+
+    Raises:
+        ModelFileError: A value of it is not finite.
+    """
     info = blueprint.file.tensors[name]
-    return torch.from_numpy(dequantize(blueprint.file.data(name), info.type, info.shape))
+    values = dequantize(blueprint.file.data(name), info.type, info.shape)
+    if not np.isfinite(values).all():
+        problem = "holds values that are not finite; no head can begin with them"
+        raise ModelFileError(blueprint.file.path, problem, f"tensor '{name}'")
+    return torch.from_numpy(values)
+
+
+def check_own(blueprint: Design) -> None:
+    """Read the head that the file has, if it has one, so that hours of work do not end with what is wrong with it.
+
+    Raises:
+        ModelFileError: A value of it is not finite.
+    """
+    for name in blueprint.shapes:
+        if name in blueprint.file.tensors:
+            read(blueprint, name)
 
 
 def from_zeros(blueprint: Design) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from outpace.graft.kinds import Kind
 from outpace.graft.prompts import read_prompts, training_prompts
 from outpace.graft.report import Report
 from outpace.graft.result import write_head, write_whole
+from outpace.graft.start import check_own
 from outpace.graft.text import PromptReader, write_text
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
 from outpace.graft.work import agree, identity, kept_settings, whole_file, work_folder
@@ -152,6 +153,7 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
     with open_gguf(job.base) as file:
         kind = kinds.kind(job.kind)
         blueprint = kind.design(file, job.depths)
+        check_own(blueprint)
         own, left_out = _own_prompts(job, blueprint)
         with work_folder(job.out, job.work) as folder:
             # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.

@@ -63,7 +63,8 @@ def listed(file: GGUFFile, kind: str, n_vocab: int) -> list[int] | None:
         return None
     tokens: list[int] = file.metadata.ints(key).tolist()
     if len(set(tokens)) < len(tokens) or not all(0 <= token < n_vocab for token in tokens):
-        raise ModelFileError(file.path, f"is not a list of different tokens below {n_vocab}", f"metadata '{key}'")
+        problem = f"is not a list of different tokens below {n_vocab}"
+        raise ModelFileError(file.metadata.path_of(key), problem, f"metadata '{key}'")
     return tokens
 
 

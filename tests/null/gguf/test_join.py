@@ -267,3 +267,19 @@ def test_a_broken_head_is_named(files, tmp_path):
     write_gguf(tmp_path / "empty.gguf", {}, {})
     with pytest.raises(ModelFileError, match=r"empty\.gguf: metadata 'general.architecture': the key is missing"):
         open_with_head(files["trunk"], tmp_path / "empty.gguf")
+
+
+@pytest.mark.parametrize("value", [Typed(ValueType.INT32, [1, 1]), "seven"])
+def test_a_broken_key_of_a_head_is_named_with_its_own_file(value, files, tmp_path):
+    key = "qwen35.nextn_draft_tokens"
+    head = rewritten(files["head"], tmp_path, {key: value})
+    with (
+        open_with_head(files["trunk"], head) as found,
+        pytest.raises(ModelFileError, match=re.escape(f"{head}: metadata '{key}'")),
+    ):
+        load_plan(found)
+    trunk = rewritten(files["trunk"], tmp_path, {"qwen35.embedding_length": "wide"})
+    with open_with_head(files["trunk"], files["head"]) as found:
+        assert found.metadata.path_of(key) == files["trunk"]
+    with pytest.raises(ModelFileError, match=re.escape(f"{trunk}: metadata 'qwen35.embedding_length'")):
+        open_with_head(trunk, files["head"])

@@ -101,6 +101,8 @@ def test_files_are_read(tmp_path, name, text, expected):
         ("a.jsonl", b'"text"', 'an object with "prompt"'),
         ("a.jsonl", b'{"messages": [{"role": "assistant", "content": "x"}]}', 'of the role "user"'),
         ("a.jsonl", b"{oops", "an object of JSON"),
+        ("a.JSONL", b"{oops", "an object of JSON"),
+        ("a.json", b'["a", "b"]', "a file that ends in .jsonl"),
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path, name, content, words):

@@ -1,14 +1,18 @@
 """What a new head begins as: the best linear guess of the next state, found here pair by pair in float64."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support import shards, tiny
+from tests.support.rewritten import rewritten
 
+from outpace.errors import ModelFileError
 from outpace.gguf.file import open_gguf
 from outpace.gguf.quants import dequantize
+from outpace.gguf.types import GGMLType
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
@@ -16,6 +20,8 @@ from outpace.graft.blueprint import Blueprint  # noqa: E402 - imports torch
 from outpace.graft.dataset import Dataset  # noqa: E402
 from outpace.graft.head import chained  # noqa: E402
 from outpace.graft.kinds import kind  # noqa: E402
+from outpace.graft.start import check_own  # noqa: E402
+from outpace.graft.train import Job, train  # noqa: E402
 
 V, D, BLOCK = 64, 32, 16
 
@@ -102,3 +108,18 @@ def test_a_head_that_is_there_is_what_training_starts_from(tmp_path):
         assert blueprint.has_head
         for name, each in kind("mtp").start(blueprint, data).items():
             np.testing.assert_array_equal(each.numpy(), _array(file, name).astype(np.float32))
+
+
+@pytest.mark.parametrize("of", ["nextn.eh_proj.weight", "attn_output.weight"])
+def test_a_head_of_no_numbers_is_told_before_any_work(of, tmp_path):
+    path = tiny.write_tiny(tmp_path / "tiny.gguf", "qwen35")
+    with open_gguf(path) as file:
+        check_own(Blueprint(file))
+        (name,) = (each for each in Blueprint(file).shapes if each.endswith(of))
+        values = _array(file, name).astype(np.float32)
+    values.flat[-1] = np.inf
+    broken = rewritten(path, tmp_path, tensors={name: (GGMLType.F32, values.shape, values)})
+    job = Job(base=broken, out=tmp_path / "out.gguf")
+    with pytest.raises(ModelFileError, match=re.escape(f"tensor '{name}': holds values that are not finite")):
+        train(job, lambda *_: None)
+    assert not (tmp_path / "out.gguf.graft").exists()
