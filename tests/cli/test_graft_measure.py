@@ -115,3 +115,9 @@ def test_a_model_that_drafts_for_itself_is_always_right(outpace, tiny, asked):
 def test_what_cannot_be_measured_is_told(outpace, headed, options, words):
     code, _, err = outpace("graft", "measure", headed, *options)
     assert code == 2 and words in err
+
+
+def test_a_prompt_that_does_not_fit_is_told_before_any_is_answered(outpace, headed, tmp_path):
+    (tmp_path / "mine.txt").write_text("abc\n" + "long " * 400)
+    code, out, err = outpace("graft", "measure", headed, "--prompts", tmp_path / "mine.txt", "-c", 128)
+    assert code == 2 and out == "" and "the prompt 'long long " in err and "ask for a larger context (-c)" in err

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.support import grafting
 from tests.support.grafting import contents, run
+from tests.support.rewritten import rewritten
 
 from outpace.cli.main import call
 from outpace.gguf.file import open_gguf
@@ -98,7 +99,7 @@ def test_a_training_killed_ten_times_ends_with_the_file_of_one_that_was_not(give
         assert not list(tmp_path.glob("*.gguf"))
     assert run(given, out) == 0
     assert contents(out) == contents(trained)
-    assert not np.any([each.name.endswith(".part") for each in tmp_path.rglob("*")])
+    assert {each.name for each in tmp_path.rglob(".*")} == {".lock"}
 
 
 def test_a_head_that_makes_the_model_slower_is_not_written(given, trained):
@@ -106,7 +107,7 @@ def test_a_head_that_makes_the_model_slower_is_not_written(given, trained):
     from outpace.graft import train
 
     class Slow:
-        is_slower, slower = True, "with this head the model writes 0.50 times as fast as without drafting"
+        refusal = "with this head the model writes 0.50 times as fast as without drafting"
 
         def __init__(self, found) -> None:
             self.before, self.after = found.before, found.after
@@ -154,13 +155,54 @@ def test_a_folder_that_is_in_use_or_damaged_is_told(given, trained, tmp_path):
         (folder / "training" / "settings.json",) * 2,
         (folder / "text.json",) * 2,
     ):
-        for content in (b"", path.read_bytes()[: path.stat().st_size // 2], b"[]", b"{"):
+        whole = path.read_bytes()
+        contents = [b"", whole[: len(whole) // 2], b"[]", b"{"]
+        if path.name == "state.pt":
+            # What is wrong inside is found wherever it is; the numbers of tensors are not checked.
+            for seed in range(20):
+                at = np.random.default_rng(seed).integers(0, 600)
+                contents.append(whole[:at] + bytes(b ^ 0xFF for b in whole[at : at + 40]) + whole[at + 40 :])
+        for content in contents:
             path.write_bytes(content)
             with pytest.raises(ModelFileError, match="is damaged; remove it, and it is made again") as caught:
                 train.train(job, lambda *_: None)
             assert caught.value.path == str(told)
-        whole = trained.with_name("out.gguf.graft") / path.relative_to(folder)
-        path.write_bytes(whole.read_bytes())
+        path.write_bytes(whole)
+
+
+def test_a_folder_with_the_work_on_another_model_is_left_as_it_is(given, trained, tmp_path):
+    from outpace.errors import ConfigError
+    from outpace.graft import train
+
+    folder = tmp_path / "work"
+    shutil.copytree(trained.with_name("out.gguf.graft"), folder)
+    before = {each: each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file() and each.name != ".lock"}
+    # The same tensors, one key more; and a model with a head, whose trunk would have to be put there.
+    other = rewritten(given["base"], tmp_path, {"general.author": "another"})
+    for base in (other, trained):
+        job = train.Job(base, tmp_path / "out.gguf", work=folder, prompts=given["prompts"], **grafting.SMALL)
+        with pytest.raises(ConfigError, match=r"model is .* as when this work was begun"):
+            train.train(job, lambda *_: None)
+    after = {each: each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file() and each.name != ".lock"}
+    assert after == before
+
+
+def test_a_device_without_enough_memory_is_told(given, trained, tmp_path, monkeypatch):
+    import torch
+
+    from outpace.errors import BackendError
+    from outpace.graft import train
+
+    folder = tmp_path / "work"
+    shutil.copytree(trained.with_name("out.gguf.graft"), folder)
+
+    def run(self, progress):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(train.Trainer, "run", run)
+    job = train.Job(**given, out=tmp_path / "out.gguf", work=folder, **grafting.SMALL)
+    with pytest.raises(BackendError, match=r"the device 'cpu' has too little memory .* a smaller --batch needs less"):
+        train.train(job, lambda *_: None)
 
 
 def test_tuning_goes_on_from_the_heads_own_tensors_and_keeps_the_trunk(given, trained, tmp_path):

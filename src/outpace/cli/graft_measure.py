@@ -87,6 +87,8 @@ def measure(
 
 def show(found: Measured) -> None:
     """Print what was measured as two tables, acceptance and speed."""
+    from outpace.graft.writer import SPECULATED
+
     parts = dict(found.kinds) | ({"all": found.all} if len(found.kinds) > 1 else {})
     typer.echo(f"share of rounds that kept the guesses up to each depth, {found.depth} drafted a round")
     depths = [f"depth {i + 1}" for i in range(found.depth)]
@@ -102,7 +104,10 @@ def show(found: Measured) -> None:
         table.append([kind, str(part.prompts), str(of.rounds), *shares, f"{of.tokens_per_round:.2f}"])
     columns.show(table)
     typer.echo("\ntokens a second; ratios prompt by prompt, with the interval of the middle one")
-    table = [["text", "plain", f"head at {found.depth}", "suffix", "auto", "auto/plain", "", "auto is", "auto/suffix"]]
+    drafter = next(way for way in found.all.per_s if way in SPECULATED)
+    table = [
+        ["text", "plain", f"{drafter} at {found.depth}", "suffix", "auto", "auto/plain", "", "auto is", "auto/suffix"]
+    ]
     for kind, part in parts.items():
         rates = [f"{rate:.1f}" for rate in part.per_s.values()]
         table.append([kind, *rates, *_ratios(part)])

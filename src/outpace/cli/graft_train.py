@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -181,8 +181,8 @@ def _make(base: str, kind: str | None, *, is_tuned: bool, as_json: bool, **setti
         check_kind(kind)
     if find_spec("torch") is None:
         raise BackendError("training needs torch, which is not installed; pip install 'outpace[graft]' installs it")
-    stages = _Stages()
-    path = hub.resolve(base, progress=stages, is_bare=not is_tuned)
+    with _Stages() as stages:
+        path = hub.resolve(base, progress=stages, is_bare=not is_tuned)
     with open_gguf(path) as file:
         kinds = kinds_of(file.metadata)
     kind = kind or next(iter(kinds), "mtp")
@@ -195,10 +195,8 @@ def _make(base: str, kind: str | None, *, is_tuned: bool, as_json: bool, **setti
         raise ConfigError("FILE" if is_tuned else "BASE", base, expected)
     from outpace.graft.train import Job, train
 
-    try:
+    with _Stages() as stages:
         found = train(Job(base=path, kind=kind, **settings), stages)
-    finally:
-        stages.close()
     _tell(found, as_json=as_json)
 
 
@@ -256,6 +254,12 @@ class _Stages:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _readable(seconds: float) -> str:

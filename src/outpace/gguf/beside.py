@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from outpace.errors import ModelFileError
+from outpace.gguf.cursor import shown
 from outpace.gguf.file import GGUFFile, open_gguf
 from outpace.gguf.join import has_trunk, join
 from outpace.gguf.metadata import Metadata
@@ -13,8 +15,6 @@ from outpace.gguf.tokens import Tokens, check
 
 # What the names of the smaller model's keys and tensors begin with.
 PREFIX = "draft_model."
-# What could not be compared of the two, in words.
-_UNKNOWN = f"{PREFIX}unknown"
 
 
 def open_with_draft(path: str | Path, draft: str | Path | None) -> GGUFFile:
@@ -43,8 +43,14 @@ def beside(model: GGUFFile, small: GGUFFile) -> GGUFFile:
         The view; the two files may be closed. `parts` takes it apart.
 
     Raises:
-        ModelFileError: They do not share a tokenizer; names the first token that differs.
+        ModelFileError: They do not share a tokenizer (names the first token that differs), or the model has names that
+            a draft model's get.
     """
+    for what, names in (("tensor", model.tensors), ("metadata", model.metadata)):
+        taken = next((name for name in names if name.startswith(PREFIX)), None)
+        if taken is not None:
+            problem = f"no name beside a draft model may begin with {PREFIX}"
+            raise ModelFileError(model.path, problem, f"{what} '{shown(taken)}'")
     compare(model, small)
     tensors = {PREFIX + name: replace(info, name=PREFIX + name) for name, info in small.tensors.items()}
     entries = {key: model.metadata.entry(key) for key in model.metadata}

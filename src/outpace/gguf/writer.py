@@ -76,7 +76,7 @@ def write_gguf(
         OSError: The disk refuses.
     """
     path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
         out = file.file
         try:
             stream_gguf(out, metadata, tensors, version=version)

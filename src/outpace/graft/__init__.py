@@ -1,1 +1,1 @@
-"""Giving a model a head that drafts, and taking it off: layers that predict further tokens, from file to file."""
+"""Giving a model heads that draft: training, tuning and measuring them, putting them on a file and taking them off."""

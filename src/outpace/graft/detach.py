@@ -51,15 +51,17 @@ def detach(
         progress: Called with what is done, bytes written and bytes in all.
 
     Raises:
-        ConfigError: The file has no such head or nothing else, a target is there, both are the same, or a kind is none.
+        ConfigError: There is no such head or nothing else, a target is there, HEAD is OUT or FILE, or a kind is none.
         ModelFileError: The file is damaged.
         ResourceError: The disk is too small.
     """
     check_target(path, is_forced)
     if head is not None:
         check_target(head, is_forced, "--head")
-    if head is not None and head.resolve() == path.resolve():
-        raise ConfigError("--head", str(head), "another file than OUT")
+        # Were it to go over FILE, and the disk then to fail, the trunk would be nowhere.
+        for name, other in (("OUT", path), ("FILE", source)):
+            if head.resolve() == other.resolve():
+                raise ConfigError("--head", str(head), f"another file than {name}")
     with open_gguf(source) as file:
         content, types = as_it_is(file), types_of(file)
         taken = [kind for kind in map(check_kind, kinds) if kind in content.kinds]

@@ -122,13 +122,17 @@ def measure(
         progress: Called with answers written and answers in all.
 
     Raises:
-        RequestError: There is no prompt.
+        RequestError: There is no prompt, or one does not fit into the context.
 
     Cost: an answer for every prompt, way and repetition, and one of each way to warm up.
     """
     asked = [(kind, text, writer.tokens(text)) for kind, texts in prompts.items() for text in texts]
     if not asked:
         raise RequestError("there is no prompt to measure with; at least one is needed")
+    for _, text, tokens in asked:
+        if len(tokens) >= writer.llm.context:
+            problem = f"has {len(tokens)} tokens, and the context is of {writer.llm.context}"
+            raise RequestError(f"the prompt {text[:60]!r} {problem}; shorten it, or ask for a larger context (-c)")
     ways = ways or writer.ways
     taken: list[dict[Way, list[Answer]]] = [{way: [] for way in ways} for _ in asked]
 

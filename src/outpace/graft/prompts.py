@@ -38,7 +38,7 @@ _RUN = 8
 _SAME_TOPIC = 0.75
 
 # Words that tell a form and not a topic.
-_FORM_WORDS = frozenset((_TEXTS / "form_words.txt").read_text().split())
+_FORM_WORDS = frozenset((_TEXTS / "form_words.txt").read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,13 @@ class Report:
     after: Measured
 
     @property
-    def slower(self) -> str:
-        """What the head makes slower on this machine, in words and numbers; empty if nothing."""
+    def refusal(self) -> str:
+        """Why nobody should have this head: other texts, or what it makes slower here; empty if there is no reason."""
+        different = self.after.different
+        if different:
+            return (
+                f"with this head the model answers {len(different)} prompts otherwise, the first: {different[0]!r:.80}"
+            )
         found = []
         for (way, other), ratio in self.after.all.ratios.items():
             if way == "auto" and direction(ratio) == "slower":
@@ -46,11 +51,6 @@ class Report:
                     f"({ratio.low:.2f} to {ratio.high:.2f})"
                 )
         return "; ".join(found)
-
-    @property
-    def is_slower(self) -> bool:
-        """Whether the head makes the model slower on this machine."""
-        return bool(self.slower)
 
 
 def judged(
@@ -99,7 +99,9 @@ def write(found: Report, curve: Curve, settings: Mapping[str, Any], out: Path) -
     with whole_file(beside[".report.json"]) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with whole_file(beside[".report.md"]) as part:
-        part.write_text("\n".join([f"# {out.name}", "", *table(found), "", "```", *plot.lines(curve), "```", ""]))
+        part.write_text(
+            "\n".join([f"# {out.name}", "", *table(found), "", "```", *plot.lines(curve), "```", ""]), encoding="utf-8"
+        )
     if not plot.draw(curve, beside[".curve.png"]):
         return (f"{beside['.curve.png']} is not drawn: matplotlib is not installed (pip install 'outpace[graft]')",)
     return ()
@@ -121,8 +123,3 @@ def table(found: Report) -> list[str]:
             cells.append("" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
         rows.append(f"| {kind} | " + " | ".join(cells) + " |")
     return rows
-
-
-def curve(found: Curve) -> list[str]:
-    """Return the curve as lines of a terminal."""
-    return plot.lines(found)

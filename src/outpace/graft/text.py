@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Texts of a shard for each that is written at a time: more leave the model less often half empty.
 ROUNDS = 8
 TEMPERATURE = 0.8
+# Shards in a row without one token of an answer, after which none is expected any more.
+MOST_EMPTY = 4
 
 Progress = Callable[[str, int, int], None]
 
@@ -96,11 +98,11 @@ def write_text(
         How many shards hold them.
 
     Raises:
-        ConfigError: No prompt is short enough.
+        ConfigError: No prompt is short enough, or the model answers none.
     """
     author: Author | None = None
     read = PromptReader(design.file.metadata)
-    done = 0
+    done = n_empty = 0
 
     def report(n: int) -> None:
         nonlocal done
@@ -109,13 +111,22 @@ def write_text(
 
     for i, plan in enumerate(plans(prompts, ROUNDS * parallel, seed)):
         if shard_path(folder, i).exists():
-            report(open_shard(folder, i).n_written)
+            n_written = open_shard(folder, i).n_written
+            # An earlier run's, which tells nothing of the speed.
+            done += n_written
         else:
+            report(0)
             given = [tokens for prompt in plan.prompts if (tokens := read(prompt))]
             if not given:
                 raise ConfigError("the prompts", plan.prompts[0][:60], f"prompts of at most {read.most} tokens")
             author = author or Author(design, backend, parallel)
+            before = done
             save_shard(folder, i, author.write(given, plan.temperature, plan.seed, report))
+            n_written = done - before
+        n_empty = 0 if n_written else n_empty + 1
+        if n_empty == MOST_EMPTY:
+            expected = f"prompts that the model answers: in {n_empty} rounds it has ended each answer at once"
+            raise ConfigError("the prompts", plan.prompts[0][:60], expected)
         if done >= n_tokens:
             return i + 1
     raise AssertionError("plans have no end")

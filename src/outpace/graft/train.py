@@ -1,4 +1,4 @@
-"""From a model without a head (or with one) to a file with a trained one: every stage kept, none done twice."""
+"""From a model without a head (or with one) to one with a trained one; text and training go on where they stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from outpace.convert.write import Progress, Written, check_target
 from outpace.errors import BackendError, ConfigError, nearest
 from outpace.gguf.file import open_gguf
 from outpace.gguf.heads import check_kind
-from outpace.graft import kinds, report
+from outpace.graft import kinds, plot, report
 from outpace.graft.dataset import Dataset
 from outpace.graft.design import Design
 from outpace.graft.detach import detach
@@ -30,6 +30,7 @@ from outpace.graft.start import check_own
 from outpace.graft.text import PromptReader, write_text
 from outpace.graft.trainer import Recipe, Trainer, fastest_dtype
 from outpace.graft.work import agree, identity, kept_settings, whole_file, work_folder
+from outpace.models import load_plan
 from outpace.spread import LEAST_ROUNDS
 
 # Positions of a block: of a longer text, what lies before is not seen.
@@ -138,7 +139,8 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
     Raises:
         ConfigError: A setting cannot be, or is another than when the work was begun.
         ModelFileError: BASE is damaged, or what is kept in the work folder.
-        BackendError: There is no such device, or the model gets slower with this head.
+        BackendError: There is no such device, it has too little memory, the training comes apart, or the model gets
+            slower with this head.
         UnsupportedError: The architecture has no draft program.
     """
     check_target(job.out, job.is_forced)
@@ -151,6 +153,7 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     with open_gguf(job.base) as file:
+        load_plan(file)  # what is wrong with it, or lacks in a head that it has, is said now
         kind = kinds.kind(job.kind)
         blueprint = kind.design(file, job.depths)
         check_own(blueprint)
@@ -159,22 +162,29 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
             # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
             own_folder = folder if job.kind == "mtp" else folder / job.kind
             own_folder.mkdir(exist_ok=True)
+            _agree(job, blueprint, folder, own)
             head_path = own_folder / "head.gguf"
             trunk = _trunk(job, blueprint, own_folder, progress)
             asked, answered = _prompts(job, own)
-            n_shards = _text(job, blueprint, folder, own, answered, progress)
+            n_shards = _text(job, blueprint, folder, answered, progress)
             data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
-            trainer = _trainer(job, kind, blueprint, data, own_folder, device)
-            trainer.run(progress)
+            try:
+                trainer = _trainer(job, kind, blueprint, data, own_folder, device)
+                trainer.run(progress)
+            except torch.OutOfMemoryError:
+                advice = "a smaller --batch needs less, and what was done is kept"
+                raise BackendError(f"the device '{device}' has too little memory for this training; {advice}") from None
             write_head(blueprint, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
             found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
             notes = left_out + report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
-            if found.is_slower:
-                raise BackendError(f"{found.slower}, so {job.out} is not written; what was trained is kept in {folder}")
+            if found.refusal:
+                raise BackendError(
+                    f"{found.refusal}, so {job.out} is not written; what was trained is kept in {folder}"
+                )
             if job.head_only is not None:
                 with whole_file(job.head_only) as part:
                     part.write_bytes(head_path.read_bytes())
-            return Grafted(write_whole(trunk, head_path, job.out, progress), found, report.curve(trainer.curve), notes)
+            return Grafted(write_whole(trunk, head_path, job.out, progress), found, plot.lines(trainer.curve), notes)
 
 
 def _device(name: str) -> str:
@@ -220,14 +230,8 @@ def _prompts(job: Job, own: list[str] | None) -> tuple[Mapping[str, Sequence[str
     return {"yours": own[step - 1 :: step]}, [each for i, each in enumerate(own) if i % step != step - 1]
 
 
-def _text(
-    job: Job,
-    blueprint: Design,
-    folder: Path,
-    own: list[str] | None,
-    prompts: Iterator[str] | list[str],
-    progress: Progress,
-) -> int:
+def _agree(job: Job, blueprint: Design, folder: Path, own: list[str] | None) -> None:
+    """Refuse a folder with the work on another model or text, before anything is put there or taken from there."""
     settings = {
         "model": identity(blueprint.file),
         "prompts": own,
@@ -235,6 +239,9 @@ def _text(
         "seed": job.seed,
     }
     agree(folder / "text.json", settings, f"or remove {folder} to begin anew")
+
+
+def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
     backend = CpuBackend(job.threads, progress=lambda done, total: progress("loading", done, total))
     return write_text(
         folder, blueprint, backend, prompts, job.tokens,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from outpace.errors import BackendError
 from outpace.graft.dataset import Batch, Dataset
 from outpace.graft.head import Head, Outcome
 from outpace.graft.work import damaged, whole_file
@@ -110,13 +110,21 @@ class Trainer:
         return -(-len(self._data.train) // self.recipe.batch)
 
     def run(self, progress: Progress) -> None:
-        """Train to the end."""
+        """Train to the end.
+
+        Raises:
+            BackendError: The loss is no number any more.
+        """
         if not self.curve.steps:
             self._look()
         saved = perf_counter()
         every = max(1, self.n_steps // LOOKS)
         while self.step < self.n_steps:
-            self._losses.append(self._train())
+            loss = self._train()
+            if not math.isfinite(loss):
+                advice = f"{self._path} is as it was before; train anew with a smaller --lr"
+                raise BackendError(f"the training came apart: the loss of step {self.step + 1} is {loss}; {advice}")
+            self._losses.append(loss)
             self.step += 1
             progress("training", self.step, self.n_steps)
             if self.step % every == 0 or self.step == self.n_steps:
@@ -140,14 +148,14 @@ class Trainer:
     def _load(self) -> None:
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            self.step, self.curve, self._losses = state["step"], Curve(**state["curve"]), state["losses"]
+            with torch.no_grad():
+                for name, each in self.head.tensors.items():
+                    each.copy_(state["tensors"][name])
+            for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept)
+        except Exception as error:  # of bytes that are not its own torch says anything
             raise damaged(self._path) from error
-        self.step, self.curve, self._losses = state["step"], Curve(**state["curve"]), state["losses"]
-        with torch.no_grad():
-            for name, each in self.head.tensors.items():
-                each.copy_(state["tensors"][name])
-        for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
 
     def _blocks(self) -> NDArray[np.int64]:
         """Return the blocks of the next step: each pass goes through all of them in an order of its own."""

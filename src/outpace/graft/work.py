@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -37,19 +38,24 @@ def work_folder(out: Path, work: Path | None = None) -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError("--work", str(found), "a folder in which no other training is under way") from None
-        for each in found.glob(".*.part"):  # what a stopped run had begun
+        # What a stopped run had begun.
+        for each in [*found.rglob(".*.part"), *out.parent.glob(f".{glob.escape(out.name)}.*.part")]:
             shutil.rmtree(each) if each.is_dir() else each.unlink()
         yield found
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; what was written appears as `path` at the end, on the disk."""
+    """Give a path to write to; what was written appears as `path` at the end, on the disk, or not at all."""
     part = path.with_name(f".{path.name}.part")
-    yield part
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -64,8 +70,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def identity(file: GGUFFile) -> str:
-    """Return a few letters that tell this model from others: of its header and a part of every tensor."""
+    """Return a few letters that tell this model from others: of all its keys and a part of every tensor."""
     found = hashlib.sha256(json.dumps([str(file.file_bytes), sorted(file.tensors)]).encode())
+    for key in file.metadata:
+        entry = file.metadata.entry(key)
+        found.update(f"{key}: {entry.type_name} ".encode())
+        found.update(entry.view[entry.start : entry.end])
     for name in file.tensors:
         found.update(file.data(name)[:_SAMPLED_BYTES].tobytes())
     return found.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from bench.random_gguf import write_random_llama
 from tests.support import tiny
@@ -114,3 +115,15 @@ def test_without_a_tokenizer_the_number_of_tokens_is_compared(files, tmp_path):
             for one, other, said in ((model, wider, "601 tokens, and"), (wider, bare, "600 tokens, and")):
                 with pytest.raises(ModelFileError, match=f"the draft model is for {said}"):
                     beside(one, other)
+
+
+def test_a_model_with_names_of_a_draft_models_is_refused(files, tmp_path):
+    tensor = (GGMLType.F32, (2,), np.ones(2, np.float32))
+    name = f"{PREFIX}output.weight"
+    for changes, where in (
+        ({"tensors": {name: tensor}}, f"tensor '{name}'"),
+        ({"keys": {f"{PREFIX}x": 1}}, f"metadata '{PREFIX}x'"),
+    ):
+        path = rewritten(files["model"], tmp_path, **changes)
+        with pytest.raises(ModelFileError, match=re.escape(f"{path}: {where}: no name beside a draft model")):
+            open_with_draft(path, files["small"])

@@ -97,6 +97,10 @@ def test_what_has_nothing_to_take_off(whole, tmp_path):
             detach(tmp_path / f"{name}.gguf", tmp_path / "x.gguf")
     with pytest.raises(ConfigError, match=r"--head is .* expected another file than OUT"):
         detach(whole, tmp_path / "x.gguf", tmp_path / "x.gguf")
+    before = whole.read_bytes()
+    with pytest.raises(ConfigError, match=r"--head is .* expected another file than FILE"):
+        detach(whole, tmp_path / "x.gguf", whole, is_forced=True)
+    assert whole.read_bytes() == before
     with pytest.raises(ConfigError, match="a name that is not taken"):
         detach(whole, tmp_path / "x.gguf", tmp_path / "head.gguf")
     assert not (tmp_path / "x.gguf").exists()

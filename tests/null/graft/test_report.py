@@ -1,5 +1,7 @@
 """Judging a head: what counts as slower, and how it is said."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
@@ -26,15 +28,19 @@ def measured(plain: float, suffix: float, kept: int = 50) -> Measured:
 @pytest.mark.parametrize(("plain", "suffix"), [(1.4, 1.2), (1.0, 1.0), (1.0, 3.0)])
 def test_what_is_faster_or_inside_the_noise_is_written(plain: float, suffix: float):
     found = Report(measured(1, 1, 2), measured(plain, suffix))
-    assert not found.is_slower and found.slower == ""
+    assert found.refusal == ""
 
 
 def test_what_is_slower_than_plain_or_than_copies_alone_is_not_and_says_by_how_much():
     found = Report(measured(1, 1, 2), measured(0.8, 1.5))
-    assert found.is_slower
-    assert found.slower == "with this head the model writes 0.80 times as fast as without drafting (0.79 to 0.81)"
+    assert found.refusal == "with this head the model writes 0.80 times as fast as without drafting (0.79 to 0.81)"
     found = Report(measured(1, 1, 2), measured(1.5, 0.9))
-    assert found.slower == "with this head the model writes 0.90 times as fast as with copies alone (0.89 to 0.91)"
+    assert found.refusal == "with this head the model writes 0.90 times as fast as with copies alone (0.89 to 0.91)"
+
+
+def test_what_writes_other_texts_is_not():
+    found = Report(measured(1, 1, 2), replace(measured(1.4, 1.2), different=("Why?", "How?")))
+    assert found.refusal == "with this head the model answers 2 prompts otherwise, the first: 'Why?'"
 
 
 def test_the_table_has_before_and_after_of_each_kind():

@@ -53,6 +53,10 @@ def test_shards_answer_the_prompts_in_their_order_and_are_written_once(path, tmp
     expected = [f"<|im_start|>user {text}<|im_end|><|im_start|>" for text in asked]
     rest = iter(expected)
     assert len(said) > len(expected) // 2 and all(text in rest for text in said)
+    # Of what was there it is told at once: a speed is of what is written now.
+    told.clear()
+    more = write(tmp_path, path, training_prompts(0), 9000, told)
+    assert more > n and told[0] == sum(each.n_written for each in shards)
     times = {each: each.stat().st_mtime_ns for each in tmp_path.glob("shard-*/*")}
     assert write(tmp_path, path, training_prompts(0), 6000, told) == n
     assert {each: each.stat().st_mtime_ns for each in tmp_path.glob("shard-*/*")} == times
@@ -79,3 +83,10 @@ def test_prompts_that_are_all_too_long_are_told(path, tmp_path):
     with pytest.raises(ConfigError, match="at most 384 tokens"):
         write(tmp_path, path, ["x" * 3000], 10, [])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_ends_each_answer_at_once_is_told(path, tmp_path, monkeypatch):
+    monkeypatch.setattr("outpace.graft.text.Author.write", lambda *_: [])
+    monkeypatch.setattr("outpace.graft.text.save_shard", lambda *_: None)
+    with pytest.raises(ConfigError, match="in 4 rounds it has ended each answer at once"):
+        write(tmp_path, path, ["a", "b"], 10, [])

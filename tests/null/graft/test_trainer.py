@@ -1,11 +1,13 @@
 """Training: which guesses each step learns from, and that a stop in between changes no bit."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support import shards, tiny
 
+from outpace.errors import BackendError
 from outpace.gguf.file import open_gguf
 
 torch = pytest.importorskip("torch", reason="training needs torch")
@@ -76,3 +78,14 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(made):
     with pytest.raises(KeyboardInterrupt):
         stopped.run(stop)
     assert not _differ(whole, _trained(made(0.5, 2, "stopped.pt")))
+
+
+def test_a_loss_that_is_no_number_ends_it_and_keeps_what_was_saved(made, monkeypatch):
+    trainer = made(0.5, 2, "state.pt")
+    trainer.save()
+    before = trainer._path.read_bytes()
+    losses = iter([0.5, math.nan])
+    monkeypatch.setattr(trainer, "_train", lambda: next(losses))
+    with pytest.raises(BackendError, match=r"the loss of step 2 is nan; .* train anew with a smaller --lr"):
+        trainer.run(lambda *_: None)
+    assert trainer._path.read_bytes() == before
