@@ -5,13 +5,28 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from outpace import errors
+from outpace.cli.main import INTERRUPTED
+
 
 def command_line(made: str) -> str:
     """Return the page of commands; `made` is the line that says where it comes from."""
     root = commands()
     out = ["# Command line\n\n", made, "`outpace COMMAND --help` prints the same.\n"]
     out += [_section(name, command) for name, command in root.items()]
-    return "".join(out)
+    return "".join([*out, _exit_codes()])
+
+
+def _exit_codes() -> str:
+    """Return the table of what a command's exit code says, from the errors' own words."""
+    said: dict[int, list[str]] = {0: ["Done."]}
+    for cls, (code, _) in errors.STATUS.items():
+        text = (cls.__doc__ or "").split("\n")[0].split(";")[0].rstrip(".")
+        said.setdefault(code, []).append(f"{text}.")
+    said[1] = ["Texts that must be the same differ (`bench`, `graft measure`), or something else went wrong."]
+    said[INTERRUPTED] = ["Interrupted from the keyboard."]
+    rows = "".join(f"| {code} | {' '.join(texts)} |\n" for code, texts in sorted(said.items()))
+    return f"\n## Exit codes\n\nAn error is one line on standard error.\n\n| code | what it says |\n|---|---|\n{rows}"
 
 
 def commands() -> dict[str, Any]:

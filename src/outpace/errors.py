@@ -69,7 +69,7 @@ class ResourceError(OutpaceError):
 
 
 class BackendError(OutpaceError):
-    """The machine cannot run a backend or a kernel tier."""
+    """The machine cannot run a backend or a kernel tier, or not train a head that would be of use."""
 
 
 class RequestError(OutpaceError):

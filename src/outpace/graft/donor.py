@@ -41,12 +41,12 @@ class Donor:
 
 
 @contextmanager
-def open_donor(path: Path, kind: str | None, beside: Path, n_threads: int, progress: Progress) -> Iterator[Donor]:
+def open_donor(path: Path, mix: str | None, beside: Path, n_threads: int, progress: Progress) -> Iterator[Donor]:
     """Open a head.
 
     Args:
         path: A GGUF file with a head, or a folder with config.json and the safetensors of one.
-        kind: Name of the mix that a folder's tensors are rounded to, `DEFAULT_TYPE` if None; a file's have types.
+        mix: Name of the mix that a folder's tensors are rounded to, `DEFAULT_TYPE` if None; a file's have types.
         beside: The file that is to be written; what a folder's head takes on the disk lies beside it for a while.
         n_threads: Threads that round.
         progress: Called while a folder's head is rounded.
@@ -57,15 +57,15 @@ def open_donor(path: Path, kind: str | None, beside: Path, n_threads: int, progr
         UnsupportedError: It is a folder of a kind that cannot be read.
     """
     if not path.is_dir():
-        if kind is not None:
+        if mix is not None:
             expected = f"none, as {path} is a GGUF file, whose tensors keep their types (`outpace convert` rounds them)"
-            raise ConfigError("--type", kind, expected)
+            raise ConfigError("--type", mix, expected)
         with open_gguf(path) as file:
             yield Donor(_alone(file, path), Tokens.of(path, file.metadata))
         return
-    kind = kind or DEFAULT_TYPE
-    if kind not in MIXES:
-        raise ConfigError("--type", kind, f"one of {', '.join(MIXES)}{nearest(kind, MIXES)}")
+    mix = mix or DEFAULT_TYPE
+    if mix not in MIXES:
+        raise ConfigError("--type", mix, f"one of {', '.join(MIXES)}{nearest(mix, MIXES)}")
     checkpoint = Checkpoint(path, only=_PREFIX)
     content = read_architecture(checkpoint)
     if not content.n_mtp:
@@ -74,7 +74,7 @@ def open_donor(path: Path, kind: str | None, beside: Path, n_threads: int, progr
     tokens = replace(Tokens.of(path, content.keys | keys), pre=None)
     with _folder(beside) as folder:
         part = folder / "head.part"
-        write_model(alone(content, ("mtp",)), MIXES[kind], path, part, n_threads, progress)
+        write_model(alone(content, ("mtp",)), MIXES[mix], path, part, n_threads, progress)
         with open_gguf(part) as file:
             yield Donor(_alone(file, path), tokens)
 

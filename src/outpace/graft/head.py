@@ -74,7 +74,7 @@ class Head:
 
     def __init__(
         self,
-        blueprint: Design,
+        design: Design,
         tensors: Mapping[str, Tensor],
         vocabulary: NDArray[np.int64],
         unroll: Unroll = chained,
@@ -85,20 +85,20 @@ class Head:
         """Take what the head is made of.
 
         Args:
-            blueprint: The model's.
+            design: The model's.
             tensors: Of the head itself.
             vocabulary: Tokens that its guesses may be, those that the model says most often first.
             unroll: What it makes of a batch, depth after depth.
             device: Where to compute, as torch names it.
             dtype: What products are computed in.
         """
-        self._blueprint, self._device, self._dtype, self._unroll = blueprint, device, dtype, unroll
+        self._blueprint, self._device, self._dtype, self._unroll = design, device, dtype, unroll
         self.vocabulary = vocabulary
         self.tensors = {name: each.to(device).requires_grad_() for name, each in tensors.items()}
-        rows = read(blueprint, blueprint.projection)[torch.from_numpy(vocabulary)]
+        rows = read(design, design.projection)[torch.from_numpy(vocabulary)]
         self._projection = rows.to(device, dtype)
-        needed = [name for name in blueprint.frozen if name == blueprint.embedding or name != blueprint.projection]
-        self._frozen = {name: read(blueprint, name).to(device) for name in needed}
+        needed = [name for name in design.frozen if name == design.embedding or name != design.projection]
+        self._frozen = {name: read(design, name).to(device) for name in needed}
 
     def outcome(self, batch: Batch, weights: Sequence[float], variation: float) -> Outcome:
         """Return how the head fares, so that its loss can be differentiated.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from outpace.convert.write import Progress
 from outpace.graft import plot
 from outpace.graft.measure import Measured, measure
 from outpace.graft.prompts import held_out
@@ -18,8 +19,6 @@ from outpace.spread import direction
 
 # Tokens of each answer.
 ANSWER = 128
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from outpace.graft.design import Design
 
 
 def write_head(
-    blueprint: Design, tensors: Mapping[str, Tensor], vocabulary: NDArray[np.int64], mix: Mix, path: Path
+    design: Design, tensors: Mapping[str, Tensor], vocabulary: NDArray[np.int64], mix: Mix, path: Path
 ) -> None:
     """Write a head alone; the file appears when it is complete.
 
     Args:
-        blueprint: The model's that it is for.
+        design: The model's that it is for.
         tensors: What was trained, by name.
         vocabulary: Tokens that its guesses may be, those that the model says most often first.
         mix: The types of its matrices; norms are float32.
@@ -37,7 +37,7 @@ def write_head(
     Raises:
         ModelFileError: A value is not finite: the training came apart.
     """
-    n_layers = blueprint.config.n_layers
+    n_layers = design.config.n_layers
     found: dict[str, writer.Tensor] = {}
     for name, tensor in tensors.items():
         values = tensor.detach().cpu().float().numpy()
@@ -45,11 +45,11 @@ def write_head(
             raise ModelFileError(path, "holds values that are not finite; train with a smaller --lr", f"'{name}'")
         kind = type_of(mix, name, values.shape, n_layers, is_tied=False)
         found[name] = (kind, values.shape, encode(values, kind))
-    for name, ref in blueprint.frozen.items():
-        if name.startswith(blueprint.prefix):  # tables of its own, which are not trained
-            found[name] = (ref.type, ref.shape, blueprint.file.data(name))
+    for name, ref in design.frozen.items():
+        if name.startswith(design.prefix):  # tables of its own, which are not trained
+            found[name] = (ref.type, ref.shape, design.file.data(name))
     said = Typed(ValueType.INT32, vocabulary.astype(np.int32))
-    keys = blueprint.keys | {tokens_key(blueprint.definition.arch, blueprint.kind): said}
+    keys = design.keys | {tokens_key(design.definition.arch, design.kind): said}
     write_gguf(path, keys, found, is_durable=True)
 
 

@@ -27,43 +27,41 @@ _NORMS = ("attn_norm.weight", "ffn_norm.weight", "post_attention_norm.weight")
 _LEAST = 1e-4
 
 
-def read(blueprint: Design, name: str) -> Tensor:
+def read(design: Design, name: str) -> Tensor:
     """Return a tensor of the model's file in float32.
 
     Raises:
         ModelFileError: A value of it is not finite.
     """
-    info = blueprint.file.tensors[name]
-    values = dequantize(blueprint.file.data(name), info.type, info.shape)
+    info = design.file.tensors[name]
+    values = dequantize(design.file.data(name), info.type, info.shape)
     if not np.isfinite(values).all():
         problem = "holds values that are not finite; no head can begin with them"
-        raise ModelFileError(blueprint.file.path, problem, f"tensor '{name}'")
+        raise ModelFileError(design.file.path, problem, f"tensor '{name}'")
     return torch.from_numpy(values)
 
 
-def check_own(blueprint: Design) -> None:
+def check_own(design: Design) -> None:
     """Read the head that the file has, if it has one, so that hours of work do not end with what is wrong with it.
 
     Raises:
         ModelFileError: A value of it is not finite.
     """
-    for name in blueprint.shapes:
-        if name in blueprint.file.tensors:
-            read(blueprint, name)
+    for name in design.shapes:
+        if name in design.file.tensors:
+            read(design, name)
 
 
-def from_zeros(blueprint: Design) -> dict[str, Tensor]:
+def from_zeros(design: Design) -> dict[str, Tensor]:
     """Return the tensors of Medusa heads, in float32, by name: of new ones zeros, so that they say what the model says.
 
     Source: Cai et al. 2024 (arXiv:2401.10774), section 2.1.1.
     """
-    own = blueprint.file.tensors
-    return {
-        name: read(blueprint, name) if name in own else torch.zeros(shape) for name, shape in blueprint.shapes.items()
-    }
+    own = design.file.tensors
+    return {name: read(design, name) if name in own else torch.zeros(shape) for name, shape in design.shapes.items()}
 
 
-def from_least_squares(blueprint: Design, data: Dataset) -> dict[str, Tensor]:
+def from_least_squares(design: Design, data: Dataset) -> dict[str, Tensor]:
     """Return the tensors of a multi-token-prediction head, in float32, by name.
 
     A new head begins as the best linear guess: its first projection makes of a token and the hidden state before it the
@@ -71,25 +69,25 @@ def from_least_squares(blueprint: Design, data: Dataset) -> dict[str, Tensor]:
     nothing yet, and its matrices are brought to one scale: the trunk's own is made for another input.
 
     Args:
-        blueprint: The model's.
+        design: The model's.
         data: The text; tokens are chosen.
     """
-    assert isinstance(blueprint, Blueprint), "other heads have no block"
+    assert isinstance(design, Blueprint), "other heads have no block"
     found = {}
-    for name, shape in blueprint.shapes.items():
-        part = name.removeprefix(blueprint.prefix)
-        if name in blueprint.file.tensors:
-            found[name] = read(blueprint, name)
+    for name, shape in design.shapes.items():
+        part = name.removeprefix(design.prefix)
+        if name in design.file.tensors:
+            found[name] = read(design, name)
         elif part == "nextn.eh_proj.weight":
-            found[name] = _next_state(blueprint, data)
+            found[name] = _next_state(design, data)
         elif part == "nextn.shared_head_norm.weight":
-            found[name] = read(blueprint, "output_norm.weight")
+            found[name] = read(design, "output_norm.weight")
         elif part.startswith("nextn."):
             found[name] = torch.ones(shape)
         elif part.startswith(_WRITES):
             found[name] = torch.zeros(shape)
         else:
-            found[name] = _to_scale(part, read(blueprint, f"blk.{blueprint.source}.{part}"))
+            found[name] = _to_scale(part, read(design, f"blk.{design.source}.{part}"))
     return found
 
 
@@ -101,11 +99,11 @@ def _to_scale(part: str, values: Tensor) -> Tensor:
     return values / (values.square().mean() * columns).sqrt()
 
 
-def _next_state(blueprint: Blueprint, data: Dataset) -> Tensor:
+def _next_state(design: Blueprint, data: Dataset) -> Tensor:
     """Return the matrix [D, 2 D] that makes hidden states, before their norm, of a token and the state before it."""
     chosen = data.train[np.linspace(0, len(data.train) - 1, min(len(data.train), _BLOCKS)).astype(int)]
-    table, norm = read(blueprint, blueprint.embedding), read(blueprint, "output_norm.weight")
-    width, eps = len(norm), blueprint.config.norm_eps
+    table, norm = read(design, design.embedding), read(design, "output_norm.weight")
+    width, eps = len(norm), design.config.norm_eps
     squares = torch.zeros(2 * width, 2 * width, dtype=torch.float64)
     products = torch.zeros(2 * width, width, dtype=torch.float64)
     for at in range(0, len(chosen), _AT_A_TIME):

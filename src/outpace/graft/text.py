@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from outpace.convert.write import Progress
 from outpace.errors import ConfigError
 from outpace.gguf.metadata import Metadata
 from outpace.graft.author import Author, most_tokens
@@ -23,8 +24,6 @@ ROUNDS = 8
 TEMPERATURE = 0.8
 # Shards in a row without one token of an answer, after which none is expected any more.
 MOST_EMPTY = 4
-
-Progress = Callable[[str, int, int], None]
 
 
 class Plan(NamedTuple):

@@ -155,26 +155,26 @@ def train(job: Job, progress: Progress, judge: Callable[..., Report] = report.ju
     with open_gguf(job.base) as file:
         load_plan(file)  # what is wrong with it, or lacks in a head that it has, is said now
         kind = kinds.kind(job.kind)
-        blueprint = kind.design(file, job.depths)
-        check_own(blueprint)
-        own, left_out = _own_prompts(job, blueprint)
+        design = kind.design(file, job.depths)
+        check_own(design)
+        own, left_out = _own_prompts(job, design)
         with work_folder(job.out, job.work) as folder:
             # Text is any head's; the rest of a Medusa head's lies apart from that of the other kind.
             own_folder = folder if job.kind == "mtp" else folder / job.kind
             own_folder.mkdir(exist_ok=True)
-            _agree(job, blueprint, folder, own)
+            _agree(job, design, folder, own)
             head_path = own_folder / "head.gguf"
-            trunk = _trunk(job, blueprint, own_folder, progress)
+            trunk = _trunk(job, design, own_folder, progress)
             asked, answered = _prompts(job, own)
-            n_shards = _text(job, blueprint, folder, answered, progress)
-            data = Dataset(folder, n_shards, blueprint.config.n_vocab, BLOCK, job.depths)
+            n_shards = _text(job, design, folder, answered, progress)
+            data = Dataset(folder, n_shards, design.config.n_vocab, BLOCK, job.depths)
             try:
-                trainer = _trainer(job, kind, blueprint, data, own_folder, device)
+                trainer = _trainer(job, kind, design, data, own_folder, device)
                 trainer.run(progress)
             except torch.OutOfMemoryError:
                 advice = "a smaller --batch needs less, and what was done is kept"
                 raise BackendError(f"the device '{device}' has too little memory for this training; {advice}") from None
-            write_head(blueprint, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
+            write_head(design, trainer.head.tensors, trainer.head.vocabulary, MIXES[job.type], head_path)
             found = judge(trunk, own_folder / START, head_path, asked, job.depths, job.threads, progress, job.kind)
             notes = left_out + report.write(found, trainer.curve, dataclasses.asdict(job), job.out)
             if found.refusal:
@@ -196,9 +196,9 @@ def _device(name: str) -> str:
     return name
 
 
-def _trunk(job: Job, blueprint: Design, folder: Path, progress: Progress) -> Path:
+def _trunk(job: Job, design: Design, folder: Path, progress: Progress) -> Path:
     """Return a file without a head of this kind: the model's own, or one without the head that it has."""
-    if not blueprint.has_head:
+    if not design.has_head:
         return job.base
     path = folder / "trunk.gguf"
     if not path.exists():
@@ -206,11 +206,11 @@ def _trunk(job: Job, blueprint: Design, folder: Path, progress: Progress) -> Pat
     return path
 
 
-def _own_prompts(job: Job, blueprint: Design) -> tuple[list[str] | None, tuple[str, ...]]:
+def _own_prompts(job: Job, design: Design) -> tuple[list[str] | None, tuple[str, ...]]:
     """Return a user's own prompts, if there are any, without those too long, and what to say of these."""
     if job.prompts is None:
         return None, ()
-    found, read = read_prompts(job.prompts), PromptReader(blueprint.file.metadata)
+    found, read = read_prompts(job.prompts), PromptReader(design.file.metadata)
     kept = [prompt for prompt in found if read(prompt)]
     if not kept:
         raise ConfigError("--prompts", str(job.prompts), f"prompts of at most {read.most} tokens")
@@ -230,10 +230,10 @@ def _prompts(job: Job, own: list[str] | None) -> tuple[Mapping[str, Sequence[str
     return {"yours": own[step - 1 :: step]}, [each for i, each in enumerate(own) if i % step != step - 1]
 
 
-def _agree(job: Job, blueprint: Design, folder: Path, own: list[str] | None) -> None:
+def _agree(job: Job, design: Design, folder: Path, own: list[str] | None) -> None:
     """Refuse a folder with the work on another model or text, before anything is put there or taken from there."""
     settings = {
-        "model": identity(blueprint.file),
+        "model": identity(design.file),
         "prompts": own,
         "parallel": job.parallel,
         "seed": job.seed,
@@ -241,15 +241,15 @@ def _agree(job: Job, blueprint: Design, folder: Path, own: list[str] | None) -> 
     agree(folder / "text.json", settings, f"or remove {folder} to begin anew")
 
 
-def _text(job: Job, blueprint: Design, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
+def _text(job: Job, design: Design, folder: Path, prompts: Iterator[str] | list[str], progress: Progress) -> int:
     backend = CpuBackend(job.threads, progress=lambda done, total: progress("loading", done, total))
     return write_text(
-        folder, blueprint, backend, prompts, job.tokens,
+        folder, design, backend, prompts, job.tokens,
         seed=job.seed, parallel=job.parallel, progress=progress,
     )  # fmt: skip
 
 
-def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Path, device: str) -> Trainer:
+def _trainer(job: Job, kind: Kind, design: Design, data: Dataset, folder: Path, device: str) -> Trainer:
     """Return a training that is begun, or goes on with the settings that it was begun with; writes its start.gguf."""
     kept = data.narrow(job.vocabulary)
     if not len(kept):
@@ -262,7 +262,7 @@ def _trainer(job: Job, kind: Kind, blueprint: Design, data: Dataset, folder: Pat
     recipe = Recipe(job.passes, job.depths, job.lr, job.batch, job.seed, job.variation, kind.alone, dtype)
     settings = dataclasses.asdict(recipe) | {"tokens": job.tokens, "vocabulary": job.vocabulary}
     agree(agreed, settings, f"or remove {at} to train anew on the text that is there")
-    tensors = kind.start(blueprint, data)
-    write_head(blueprint, tensors, kept, MIXES[job.type], folder / START)
-    head = Head(blueprint, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
+    tensors = kind.start(design, data)
+    write_head(design, tensors, kept, MIXES[job.type], folder / START)
+    head = Head(design, tensors, kept, kind.unroll, device=device, dtype=getattr(torch, dtype))
     return Trainer(head, data, recipe, at / "state.pt")

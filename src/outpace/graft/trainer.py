@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from outpace.convert.write import Progress
 from outpace.errors import BackendError
 from outpace.graft.dataset import Batch, Dataset
 from outpace.graft.head import Head, Outcome
@@ -26,8 +26,6 @@ FADING = 0.6
 # How often it is looked at what was not trained on, and how much of it.
 LOOKS, LOOKED_AT = 24, 64
 SAVE_S = 60.0
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
