@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,20 +76,19 @@ def write_gguf(
         OSError: The disk refuses.
     """
     path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
-        out = file.file
-        try:
+    # Its name is known before it is there: whatever ends this, and when, it is taken away.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as out:
             stream_gguf(out, metadata, tensors, version=version)
             if is_durable:
                 out.flush()
                 os.fsync(out.fileno())
-            file.close()
-            Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(file.name).unlink()
-            raise
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def stream_gguf(
@@ -230,9 +229,3 @@ def _write_data(file: IO[bytes], name: str, n_bytes: int, data: Any) -> None:
 
 def _pad(file: IO[bytes], alignment: int) -> None:
     file.write(bytes(-file.tell() % alignment))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,6 +1,8 @@
 """parse(write(x)) == x, by our reader and by gguf-py."""
 
 import math
+import sys
+from contextlib import contextmanager
 
 import gguf
 import numpy as np
@@ -132,6 +134,49 @@ def test_pieces_are_streamed_and_a_failed_write_leaves_nothing(tmp_path):
         with pytest.raises(ValueError, match="tensor 'x' needs 34 bytes"):
             write_gguf(tmp_path / "y.gguf", {}, {"x": (GGMLType.Q8_0, (32,), wrong)})
     assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
+
+
+@contextmanager
+def interrupted(after):
+    """Interrupt at the instruction of that number, of the code that is called and all that it calls."""
+    left = after
+
+    def count(frame, event, _argument):
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event in ("line", "opcode"):
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+# A file that is opened when the interrupt comes is closed by whoever collects it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_whenever_a_write_is_interrupted_the_file_is_whole_or_nothing_is_there(tmp_path):
+    tensors = {"x": (GGMLType.F32, (4,), np.arange(4, dtype="<f4"))}
+    write_gguf(tmp_path / "whole.gguf", {}, tensors)
+    whole = (tmp_path / "whole.gguf").read_bytes()
+    out, ends = tmp_path / "out", []
+    out.mkdir()
+    while not ends or ends[-1] != "not interrupted":
+        try:
+            with interrupted(after=1 + len(ends)):
+                write_gguf(out / "x.gguf", {}, tensors, is_durable=True)
+            ends.append("not interrupted")
+        except KeyboardInterrupt:
+            ends.append("interrupted")
+        found = {path.name: path.read_bytes() for path in out.iterdir()}
+        assert found in ({}, {"x.gguf": whole}), len(ends)
+        (out / "x.gguf").unlink(missing_ok=True)
+    assert len(ends) > 100
 
 
 @pytest.mark.parametrize("value", [{}, None, [1, "a"], np.zeros((2, 2)), [[1]], 2**64, np.array(["a"])])
