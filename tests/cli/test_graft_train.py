@@ -68,3 +68,21 @@ def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path, capsys):
     base = tiny.write_tiny(tmp_path / "base.gguf")
     assert call(["graft", "train", str(base), "-o", str(base)]) == 2
     assert "--force replaces it" in capsys.readouterr().err
+
+
+def test_where_nobody_watches_a_line_now_and_then_tells_the_time_left(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr(graft_train, "perf_counter", lambda: now)
+    with graft_train._Stages() as stages:
+        stages("training", 500, 1000)  # an earlier run did these: they tell nothing of the speed
+        now += graft_train.LINE_S + 1
+        stages("training", 600, 1000)
+        stages("training", 601, 1000)
+        stages("measuring after", 0, 60)
+    left = (graft_train.LINE_S + 1) * 400 / 100
+    assert capsys.readouterr().err == f"outpace: training, {graft_train._readable(left)} left (600 of 1000)\n"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(89, "89 s"), (90, "2 min"), (3600, "60 min"), (36_000, "10.0 h")])
+def test_a_duration_is_told_as_a_person_reads_it(seconds, text):
+    assert graft_train._readable(seconds) == text

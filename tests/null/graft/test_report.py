@@ -1,11 +1,13 @@
 """Judging a head: what counts as slower, and how it is said."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
+from outpace.graft import plot, report
 from outpace.graft.acceptance import Acceptance
 from outpace.graft.measure import Measured, Part
 from outpace.graft.plot import lines
@@ -52,3 +54,24 @@ def test_the_table_has_before_and_after_of_each_kind():
 def test_a_curve_is_a_line_for_each_depth():
     found = lines(Curve([0, 10, 20], [3.0, 2.0, 1.0], [[0.0, 0.0], [0.4, 0.1], [0.8, 0.4]]))
     assert found == ["depth 1  0.000  ▄█ 0.800", "depth 2  0.000  ▁▄ 0.400"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_report_lies_beside_its_file_and_without_matplotlib_says_what_is_not_drawn(is_there, tmp_path, monkeypatch):
+    if is_there:
+        pytest.importorskip("matplotlib", reason="it draws the curve")
+    else:
+        monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    found, curve = Report(measured(1, 1, 2), measured(1.4, 1.2)), Curve([0, 9], [3.0, 1.0], [[0.1, 0.0], [0.5, 0.2]])
+    notes = report.write(found, curve, {"base": tmp_path / "base.gguf", "lr": 1e-3}, tmp_path / "out.gguf")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.gguf.report.json", "out.gguf.report.md"} | ({"out.gguf.curve.png"} if is_there else set())
+    if is_there:
+        assert notes == () and (tmp_path / "out.gguf.curve.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        assert len(notes) == 1 and "out.gguf.curve.png is not drawn: matplotlib is not installed" in notes[0]
+    told = json.loads((tmp_path / "out.gguf.report.json").read_text())
+    assert told["settings"] == {"base": str(tmp_path / "base.gguf"), "lr": 1e-3}
+    assert told["after"] == found.after.as_json() and told["curve"]["kept"] == curve.kept
+    page = (tmp_path / "out.gguf.report.md").read_text(encoding="utf-8")
+    assert all(line in page for line in [*table(found), *lines(curve)])
