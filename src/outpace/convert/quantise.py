@@ -63,11 +63,9 @@ def pieces(
     Raises:
         ModelFileError: A value is not finite, or too large for F16.
     """
-    n, width = n_rows(rows), rows.shape[-1]
-    step = max(1, _PIECE_ELEMENTS // width)
     waiting: deque[Future[NDArray[np.uint8]]] = deque()
-    for start in range(0, n, step):
-        waiting.append(pool.submit(_piece, source, name, rows, kind, start, min(n, start + step)))
+    for start, stop in _cuts(rows):
+        waiting.append(pool.submit(_piece, source, name, rows, kind, start, stop))
         if len(waiting) > n_waiting:
             yield waiting.popleft().result()
     while waiting:
@@ -75,14 +73,37 @@ def pieces(
     rows.release()
 
 
+def check_finite(source: Path, name: str, rows: Rows) -> None:
+    """Read a tensor that is copied as it is, to see that it holds numbers; see `pieces` for the arguments.
+
+    Raises:
+        ModelFileError: A value is not finite.
+    """
+    for start, stop in _cuts(rows):
+        _largest(source, name, rows.read(start, stop), start)
+    rows.release()
+
+
+def _cuts(rows: Rows) -> Iterator[tuple[int, int]]:
+    n, step = n_rows(rows), max(1, _PIECE_ELEMENTS // rows.shape[-1])
+    for start in range(0, n, step):
+        yield start, min(n, start + step)
+
+
+def _largest(source: Path, name: str, x: Floats, start: int) -> float:
+    """Return the largest size of a value in rows that begin with row `start`."""
+    largest = float(np.abs(x).max())
+    if not np.isfinite(largest):
+        problem = f"rows {start} to {start + len(x) - 1} hold values that are not finite"
+        raise ModelFileError(source, problem, f"tensor '{name}'")
+    return largest
+
+
 def _piece(source: Path, name: str, rows: Rows, kind: GGMLType, start: int, stop: int) -> NDArray[np.uint8]:
     if isinstance(rows, Blocks) and rows.type is kind:
         return rows.raw(start, stop)
     x = rows.read(start, stop)
-    largest = float(np.abs(x).max())
-    if not np.isfinite(largest):
-        problem = f"rows {start} to {stop - 1} hold values that are not finite"
-        raise ModelFileError(source, problem, f"tensor '{name}'")
+    largest = _largest(source, name, x, start)
     if kind is GGMLType.F16 and largest > _LARGEST_F16:
         problem = f"holds {largest:.6g}, and F16 ends at {_LARGEST_F16:.0f}; BF16 and F32 hold it"
         raise ModelFileError(source, problem, f"tensor '{name}'")

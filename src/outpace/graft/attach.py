@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from outpace.convert.quantise import check_finite
 from outpace.convert.requantise import as_it_is, types_of
+from outpace.convert.rows import Blocks
 from outpace.convert.write import Progress, Written, check_target, unseen, write_typed
 from outpace.errors import ConfigError
 from outpace.gguf.file import GGUFFile, open_gguf
@@ -41,7 +43,8 @@ def attach(
 
     Raises:
         ConfigError: The model has a head, an option is out of range, or the file is there.
-        ModelFileError: The head is for another model or other tokens, lacks a tensor, or a file is damaged.
+        ModelFileError: The head is for another model or other tokens, lacks a tensor or holds what is no number, or a
+            file is damaged.
         UnsupportedError: The architecture has no draft program, or the folder cannot be read.
         ResourceError: The disk is too small.
     """
@@ -51,6 +54,9 @@ def attach(
         unknown = check(Tokens.of(model, trunk.metadata), found.tokens)
         joined = join(trunk, found.head)
         unused = load_plan(joined).unused
+        for name, info in found.head.tensors.items():
+            if name not in unused:
+                check_finite(donor, name, Blocks(found.head, info))
         notes = [unknown] if unknown else []
         notes += _differences(trunk.metadata, found.head.metadata, donor)
         extra = [name for name in unused if name in found.head.tensors]

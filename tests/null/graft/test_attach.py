@@ -56,6 +56,18 @@ def test_taken_off_and_put_on_it_is_the_same(files, tmp_path, donor, n_parts):
     assert written.notes == ((no_tokenizer,) if donor == "head" else ())
 
 
+@pytest.mark.parametrize("of", ["nextn.eh_proj.weight", "attn_norm.weight"])
+def test_a_head_of_no_numbers_is_refused(files, tmp_path, of):
+    with open_gguf(files["head"]) as file:
+        (name,) = (each for each in file.tensors if each.endswith(of))
+        values = np.ones(file.tensors[name].shape, np.float32)
+    values.flat[-1] = np.nan
+    broken = rewritten(files["head"], tmp_path, tensors={name: (GGMLType.F32, values.shape, values)})
+    with pytest.raises(ModelFileError, match=re.escape(f"{broken}: tensor '{name}': rows ")):
+        attach(files["trunk"], broken, tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
 def test_a_base_with_a_head_is_shown_the_way_out(files, tmp_path):
     with pytest.raises(ConfigError, match=r"BASE is .*this one has MTP layers .`outpace graft detach` takes them off"):
         attach(files["whole"], files["head"], tmp_path / "out.gguf")
