@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from outpace.gguf.heads import layer_of
+from outpace.gguf.heads import BY_TOKEN, layer_of
 from outpace.gguf.types import BLOCK, GGMLType
 
 
@@ -53,7 +53,6 @@ _INSTEAD: Final = MappingProxyType(
 # Matrices that are small and steer much: float32 whatever the mix.
 _EXACT: Final = ("ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d")
 _FINE: Final = ("nextn.eh_proj", "ssm_alpha", "ssm_beta", "ssm_ba")
-_HEADS: Final = ("nextn.embed_tokens", "nextn.shared_head_head")
 _SENSITIVE: Final = ("attn_v", "attn_qkv", "ffn_down", "ffn_down_exps", "ffn_down_shexp")
 
 
@@ -73,7 +72,7 @@ def type_of(mix: Mix, name: str, shape: tuple[int, ...], n_layers: int, is_tied:
         return GGMLType.F32
     kind = mix.main
     if kind not in PLAIN and kind is not GGMLType.Q8_0:
-        if part == "output" or part in _HEADS or (part == "token_embd" and is_tied):
+        if part == "output" or f"{part}.weight" in BY_TOKEN or (part == "token_embd" and is_tied):
             kind = GGMLType.Q6_K
         elif part in _FINE:
             kind = GGMLType.Q8_0

@@ -12,7 +12,7 @@ from outpace.gguf.file import GGUFFile
 from outpace.gguf.heads import MOST_LAYERS, count_key
 from outpace.gguf.quants import DEQUANTIZABLE
 from outpace.gguf.types import GGMLType
-from outpace.gguf.writer import Typed
+from outpace.gguf.writer import keys_as_they_are
 
 # Keys about a file's types, and where its tensors begin: a file with other types has its own.
 _OF_THE_TYPES = ("general.file_type", "general.quantization_version", "general.alignment")
@@ -55,12 +55,9 @@ def as_it_is(file: GGUFFile) -> Content:
     if not 0 <= n_mtp < n_all:
         problem = f"is {n_mtp} with a block_count of {n_all}"
         raise ModelFileError(file.path, problem, f"metadata '{arch}.nextn_predict_layers'")
-    keys = {
-        key: Typed(metadata.entry(key).kind, value) for key, value in metadata.items() if not key.startswith("split.")
-    }
     tensors = {name: Blocks(file, info) for name, info in file.tensors.items()}
     n_medusa = metadata.int(count_key(arch, "medusa"), 0)
-    return Content(arch, keys, dict(tensors), n_all - n_mtp, n_mtp, n_medusa=n_medusa)
+    return Content(arch, keys_as_they_are(metadata), dict(tensors), n_all - n_mtp, n_mtp, n_medusa=n_medusa)
 
 
 def types_of(file: GGUFFile) -> dict[str, GGMLType]:

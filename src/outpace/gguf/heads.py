@@ -14,6 +14,8 @@ from outpace.gguf.metadata import Metadata
 KINDS: Final = ("mtp", "medusa")
 # As a person reads them.
 NAMES: Final[Mapping[str, str]] = MappingProxyType({"mtp": "MTP layers", "medusa": "Medusa heads"})
+# An MTP layer may have an embedding and a vocabulary projection of its own: a row for each token of the trunk's.
+BY_TOKEN: Final = ("nextn.embed_tokens.weight", "nextn.shared_head_head.weight")
 # A file that says it has more layers than this is taken to be damaged, before anyone looks at each of them.
 MOST_LAYERS: Final = 4096
 # What names of Medusa heads' tensors begin with: medusa.{i}.weight [D, D] and medusa.{i}.bias [D], i from 0 on.

@@ -10,12 +10,10 @@ import numpy as np
 
 from outpace.errors import ConfigError, ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile, open_gguf
-from outpace.gguf.heads import MEDUSA_PREFIX, count_key, keys_of, kind_of, kinds_of, layer_of, named
+from outpace.gguf.heads import BY_TOKEN, MEDUSA_PREFIX, count_key, keys_of, kind_of, kinds_of, layer_of, named
 from outpace.gguf.metadata import Metadata
 
 _HOW = "`outpace convert MODEL HEAD --mtp only`"
-# A head may have an embedding and a vocabulary projection of its own: a row for each token of the trunk's vocabulary.
-_BY_TOKEN = ("nextn.embed_tokens.weight", "nextn.shared_head_head.weight")
 
 
 def open_with_head(path: str | Path, head: str | Path | None) -> GGUFFile:
@@ -109,7 +107,7 @@ def _check_tensors(trunk: GGUFFile, head: GGUFFile, arch: str, n_layers: int, ki
             raise ModelFileError(head.path, problem, where)
         if name in trunk.tensors:
             raise ModelFileError(head.path, f"is in {trunk.path} too", where)
-        if name.endswith(_BY_TOKEN) and info.shape and info.shape[0] != n_vocab:
+        if name.endswith(BY_TOKEN) and info.shape and info.shape[0] != n_vocab:
             problem = f"has rows for {info.shape[0]} tokens, and the vocabulary of {trunk.path} is {n_vocab}"
             raise ModelFileError(head.path, problem, where)
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from outpace.gguf.metadata import Metadata
 from outpace.gguf.types import FLOAT_TYPES, NUMPY_TYPE, GGMLType, ValueType, row_bytes
 
 Chunks = Iterable[bytes | memoryview | NDArray[Any]]
@@ -129,6 +130,13 @@ def write_split(
         alignment = {key: value for key, value in metadata.items() if key == "general.alignment"}
         write_gguf(path, {**(alignment if i else metadata), **split}, {name: tensors[name] for name in mine})
     return paths
+
+
+def keys_as_they_are(metadata: Metadata) -> dict[str, Typed]:
+    """Return a file's keys to be written again, each of its type, without those of a cut into parts."""
+    return {
+        key: Typed(metadata.entry(key).kind, value) for key, value in metadata.items() if not key.startswith("split.")
+    }
 
 
 def tensor_bytes(kind: GGMLType, shape: Sequence[int]) -> int:

@@ -10,19 +10,18 @@ from typing import Any, cast
 
 from outpace.errors import ModelFileError, UnsupportedError
 from outpace.gguf.file import GGUFFile
-from outpace.gguf.heads import count_key, is_by_layer, keys_of
+from outpace.gguf.heads import BY_TOKEN, count_key, is_by_layer, keys_of
 from outpace.gguf.metadata import Metadata
 from outpace.gguf.types import GGMLType, ValueType
 from outpace.gguf.weights import WeightRef, Weights
-from outpace.gguf.writer import Typed
+from outpace.gguf.writer import Typed, keys_as_they_are
 from outpace.graph.ops import Ops
 from outpace.graph.trace import trace
 from outpace.models import DEFINITIONS, find
 from outpace.models.definition import Config, Definition
 
-# What a head may have beside a block's own tensors and need not: rows for each token, and a norm at its end.
+# What a head may have beside a block's own tensors and need not: a norm at its end.
 _OWN_NORM = "nextn.shared_head_norm.weight"
-_BY_TOKEN = ("nextn.embed_tokens.weight", "nextn.shared_head_head.weight")
 
 
 class Blueprint:
@@ -79,14 +78,14 @@ class Blueprint:
     @property
     def projection(self) -> str:
         """Name of the matrix that makes logits of hidden states."""
-        own = self.prefix + _BY_TOKEN[1]
+        own = self.prefix + BY_TOKEN[1]
         names = [own, "output.weight", "token_embd.weight"]
         return next(name for name in names if name in self.file.tensors)
 
     @property
     def embedding(self) -> str:
         """Name of the table that the head looks tokens up in."""
-        own = self.prefix + _BY_TOKEN[0]
+        own = self.prefix + BY_TOKEN[0]
         return own if own in self.file.tensors else "token_embd.weight"
 
     @property
@@ -107,13 +106,10 @@ class Blueprint:
 
 def untyped(metadata: Metadata) -> dict[str, Typed]:
     """Return a file's keys without those of a tokenizer, of a cut into parts, of types and of heads."""
-    left_out = ("tokenizer.", "split.", "general.file_type", "general.quantization_version")
+    left_out = ("tokenizer.", "general.file_type", "general.quantization_version")
     of_heads = keys_of(metadata.str("general.architecture"))
-    return {
-        key: Typed(metadata.entry(key).kind, value)
-        for key, value in metadata.items()
-        if not key.startswith(left_out) and key not in of_heads
-    }
+    found = keys_as_they_are(metadata)
+    return {key: value for key, value in found.items() if not key.startswith(left_out) and key not in of_heads}
 
 
 class Asked:
@@ -139,7 +135,7 @@ class Asked:
     def __call__(self, name: str, *shape: int) -> WeightRef:
         """Return a tensor of the file, or one that the head is to have."""
         full = self.prefix + name
-        if not full.startswith(self._head) or name in _BY_TOKEN:
+        if not full.startswith(self._head) or name in BY_TOKEN:
             ref = Weights(self._file)(full, *shape)
             self.frozen[full] = ref
             return ref

@@ -66,7 +66,7 @@ def write_joined(part: Path, trunk: Path, head: Path, progress: Progress) -> Non
     """Write a model and its head as one file, every tensor byte for byte; the same two always give the same bytes."""
     from outpace.gguf.file import open_gguf
     from outpace.gguf.join import join
-    from outpace.gguf.writer import Typed, stream_gguf
+    from outpace.gguf.writer import keys_as_they_are, stream_gguf
 
     with open_gguf(trunk) as ours, open_gguf(head) as theirs:
         file = join(ours, theirs)
@@ -80,11 +80,6 @@ def write_joined(part: Path, trunk: Path, head: Path, progress: Progress) -> Non
                 done += len(data[start : start + _CHUNK])
                 progress("joining the model and its head", done, total)
 
-        keys = {
-            key: Typed(file.metadata.entry(key).kind, value)
-            for key, value in file.metadata.items()
-            if not key.startswith("split.")
-        }
         tensors = {name: (info.type, info.shape, pieces(file.data(name))) for name, info in file.tensors.items()}
         with part.open("wb") as out:
-            stream_gguf(out, keys, tensors)
+            stream_gguf(out, keys_as_they_are(file.metadata), tensors)
