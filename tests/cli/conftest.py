@@ -34,9 +34,17 @@ def outpace(capfd) -> Call:
     return run
 
 
-def start(*arguments: object, **options) -> subprocess.Popen:
-    """Start the program in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "outpace", *map(str, arguments)]
+def start(*arguments: object, is_writing: bool = False, **options) -> subprocess.Popen:
+    """Start the program in a process of its own.
+
+    Args:
+        arguments: Its command line.
+        is_writing: It will be interrupted while it makes a file. One that is opened just then is closed by whoever
+            collects it, of which Python warns those who ask for warnings.
+        options: As `subprocess.Popen` has them.
+    """
+    warnings = ["-W", "error", *(("-W", "ignore::ResourceWarning") if is_writing else ())]
+    command = [sys.executable, *warnings, "-m", "outpace", *map(str, arguments)]
     environment = os.environ | options.pop("env", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
     return subprocess.Popen(command, env=environment, **pipes)

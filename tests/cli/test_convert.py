@@ -77,7 +77,7 @@ def test_an_interrupt_leaves_nothing(tmp_path) -> None:
     write_gguf(tmp_path / "big.gguf", keys, dict.fromkeys(names, (GGMLType.F32, x.shape, x)))
     out = tmp_path / "out"
     out.mkdir()
-    process = start("convert", tmp_path / "big.gguf", out / "x.gguf", "--type", "Q5_K_M", "-t", "1")
+    process = start("convert", tmp_path / "big.gguf", out / "x.gguf", "--type", "Q5_K_M", "-t", "1", is_writing=True)
     began = time.monotonic()
     while not list(out.iterdir()) and time.monotonic() - began < 60:
         assert process.poll() is None

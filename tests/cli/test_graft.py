@@ -63,7 +63,7 @@ def test_an_end_on_the_way_leaves_nothing_that_looks_whole(tmp_path, how) -> Non
     head, out = tmp_path / "head.gguf", tmp_path / "out"
     detach(whole, tmp_path / "trunk.gguf", head)
     out.mkdir()
-    process = start("graft", "attach", tmp_path / "trunk.gguf", head, "-o", out / "x.gguf")
+    process = start("graft", "attach", tmp_path / "trunk.gguf", head, "-o", out / "x.gguf", is_writing=True)
     began = time.monotonic()
     while not list(out.iterdir()) and time.monotonic() - began < 60:
         assert process.poll() is None
