@@ -40,15 +40,23 @@ class Proposer:
             room: Most rows that may be added.
         """
         self.seconds = 0.0
-        decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
-        if not self._is_given_up and policy.has_dropped_head:
-            self._give_up("never guessed right")
-        if self._speculator.news and decoding:
-            # To whoever is served now.
-            feeds[decoding[0]][0].notes += (self._speculator.news,)
-            self._speculator.news = ""
         if self._is_given_up:
+            # Nobody need show it anything any more.
+            for feed in feeds:
+                feed[0].head = None
             return False
+        if policy.rests(n_rows):
+            return False
+        decoding = [i for i, feed in enumerate(feeds) if feed[0].is_decoding]
+        if not decoding:
+            return False
+        served = feeds[decoding[0]][0]
+        if policy.has_dropped_head:
+            self._give_up("never guessed right", served)
+            return False
+        if self._speculator.news:
+            served.notes += (self._speculator.news,)
+            self._speculator.news = ""
         is_ready = [(state := feeds[i][0].head) is not None and state.is_ready(feeds[i][0].n_cached) for i in decoding]
         if not any(is_ready):
             return False
@@ -67,7 +75,7 @@ class Proposer:
                 found = self._speculator.draft([ask for _, ask in asks], policy.rule())
             except BackendError:
                 # What is wrong with its weights is none of the text's.
-                self._give_up("wrote what is no number")
+                self._give_up("wrote what is no number", served)
                 return False
             self.seconds = found.seconds
             policy.drafted(found.steps, found.read_s)
@@ -101,8 +109,9 @@ class Proposer:
         # What is wanted may be exported before it is of use.
         skipped = max(n_rows - exported, state.hidden_from - n_cached)
         if skipped < n:
-            begin, position = at + skipped - (n_rows - exported), n_cached + skipped
-            hidden = result.hidden[begin : begin + n - skipped]
+            begin, position, hidden = at + skipped - (n_rows - exported), n_cached + skipped, result.hidden
+            if begin or len(hidden) > n - skipped:
+                hidden = hidden[begin : begin + n - skipped]
             if self._keeps_ends:
                 for border in range((position // PAGE + 1) * PAGE, n_cached + n + 1, PAGE):
                     self._ends[border] = hidden[border - 1 - position].copy()
@@ -146,9 +155,10 @@ class Proposer:
             # What it has not read yet it can read now.
             sequence.head.resume(0, self._memory.head_to(sequence), None)
 
-    def _give_up(self, reason: str) -> None:
-        """Ask the speculator no more, and say so to whoever is served next."""
-        self._is_given_up, self._speculator.news = True, self._speculator.dropped.format(reason)
+    def _give_up(self, reason: str, served: Sequence) -> None:
+        """Ask the speculator no more, and say so to whoever is served now."""
+        self._is_given_up = True
+        served.notes += (self._speculator.dropped.format(reason),)
 
     def _mark(self, sequence: Sequence, ends: Mapping[int, Hidden] = MappingProxyType({})) -> None:
         """Note in a sequence's full pages how far the speculator's rows go, where they may have gone further."""

@@ -17,10 +17,10 @@ _tuple = tuple.__new__
 
 def n_exported(sequence: Sequence, n_known: int, n_draft: int, is_wanted: bool) -> int:
     """Return how many of a feed's last rows give their hidden states: those its head can use, and all wanted ones."""
-    n = 1 + n_draft if is_wanted else 0
-    if sequence.head is None:
+    n, n_rows = 1 + n_draft if is_wanted else 0, n_known + n_draft
+    if n == n_rows or sequence.head is None:
         return n
-    return max(n, min(n_known + n_draft, sequence.n_cached + n_known + n_draft - sequence.head.hidden_from))
+    return max(n, min(n_rows, sequence.n_cached + n_rows - sequence.head.hidden_from))
 
 
 class Runner:
@@ -43,7 +43,6 @@ class Runner:
         tokens: list[int] = []
         segments: list[Segment] = []
         wanted: list[int] = []
-        exported: list[int] = []
         for sequence, known, draft, is_wanted in feeds:
             first = len(tokens)
             tokens += known
@@ -56,6 +55,15 @@ class Runner:
             n_cached, end = sequence.n_cached, len(tokens)
             rows = n_cached, end - first, sequence.pages, sequence.slot, end - 1 - last, sequence.n_pending, 0
             segments.append(_tuple(Segment, rows))
-            if self._exports:
-                exported += range(end - n_exported(sequence, len(known), end - 1 - last, is_wanted), end)
+        # Where all rows are wanted, as in decoding, they are exported unasked.
+        exported = self._exported(feeds) if self._exports and len(wanted) < len(tokens) else ()
         return self._run(_tuple(Step, (tokens, segments, wanted, exported, None)))
+
+    def _exported(self, feeds: list[Feed]) -> list[int]:
+        """Return the rows of a step whose hidden states are asked for."""
+        found: list[int] = []
+        end = 0
+        for sequence, known, draft, is_wanted in feeds:
+            end += len(known) + len(draft.tokens)
+            found += range(end - n_exported(sequence, len(known), len(draft.tokens), is_wanted), end)
+        return found

@@ -35,7 +35,8 @@ UNBELIEVED, MOST_AGAIN = 1.25, 3
 # How far the head goes is worked out anew after so many rounds: what it depends on is learned slowly.
 RULED_FOR = 8
 
-# A head that does not pay is not judged anew for so many rounds: without a guess of its own little changes.
+# A head that does not pay is not asked for so many rounds: without a guess of its own little changes, and on a small
+# model what the answer costs would be felt.
 REFUSED_FOR = 16
 
 # A gain smaller than this is not worth the risk of a wrong estimate.
@@ -87,9 +88,8 @@ class AutoDepth:
         self._round = (1, 1, 1)
         # Whether the head has drafted in this round, and had in the one before.
         self._drafts = self._has_drafted = False
-        # What the head was refused last (rows, room, who was ready), for how many rounds that stands.
-        self._refused: tuple[int, int, Sequence[bool]] | None = None
-        self._n_refused = 0
+        # With how many rows the head was refused last, and for how many rounds that stands.
+        self._refused = self._n_refused = 0
         # How far the head goes, in which kind of round (as `_round`), and for how many more of them.
         self._rule, self._ruled, self._n_ruled = Rule(()), self._round, 0
         self._purse = 0.0
@@ -184,6 +184,13 @@ class AutoDepth:
         plain = self.costs(1) if seconds else 0.0
         return seconds / plain if plain else 0.0
 
+    def rests(self, n_rows: int) -> bool:
+        """Let the head rest for a while after it was refused."""
+        if not self._n_refused or n_rows != self._refused:
+            return False
+        self._n_refused -= 1
+        return True
+
     def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:
         """Let the head draft where its record promises more than what is there."""
         self._spent_s = 0.0
@@ -196,12 +203,6 @@ class AutoDepth:
             self._settle_costs()
             self._round = 1, n_rows, 1
             return [min(self.n_max, room)]
-        # Whether it pays is asked for each token; where it does not, a small model would feel what the answer costs.
-        has_copies = any(draft.tokens for draft in drafts)
-        asked = None if has_copies else (n_rows, min(room, self.n_max * len(drafts)), is_ready)
-        if self._n_refused and asked == self._refused:
-            self._n_refused -= 1
-            return none
         if self.prospect.is_dead:
             return none
         self._settle_costs()
@@ -219,7 +220,8 @@ class AutoDepth:
         self._round = len(drafts), n_rows, n_takers
         if most and (self._promises(worths[:most], rate) or self._pays(self._step + self._rows_price(n_takers))):
             return [most if taker else 0 for taker in takers]
-        self._refused, self._n_refused = asked, 0 if asked is None else REFUSED_FOR
+        # What copies have won says nothing of the rounds without any.
+        self._refused, self._n_refused = n_rows, 0 if any(draft.tokens for draft in drafts) else REFUSED_FOR
         return none
 
     @property

@@ -27,6 +27,12 @@ class Policy(Protocol):
             room: Most rows that may be added.
         """
 
+    def rests(self, n_rows: int) -> bool:
+        """Return whether `ahead` need not be asked this round, of a step of so many rows without any draft.
+
+        Asked once a round. What else there is to know of the round costs more than this answer.
+        """
+
     def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:
         """Return how many tokens the model's own head may draft for each sequence, in place of the draft it has.
 
@@ -78,6 +84,10 @@ class FixedDepth:
             chosen.append(n)
             room -= n
         return chosen
+
+    def rests(self, n_rows: int) -> bool:  # noqa: ARG002
+        """Let nobody rest."""
+        return False
 
     def ahead(self, drafts: Sequence[Draft], is_ready: Sequence[bool], n_rows: int, room: int) -> list[int]:  # noqa: ARG002
         """Draft n wherever nothing else has drafted."""

@@ -135,7 +135,10 @@ def test_a_head_that_never_agrees_is_dropped(files):
         policy.prospect.observe(1, 0)
     assert policy.prospect.is_dead
     with llm(files["aligned"], "mtp", policy) as model:
-        first, second = (model.generate(prompt_tokens=PROMPT, max_tokens=20, ignore_eos=True) for _ in range(2))
+        first, last = (model.stream(prompt_tokens=PROMPT, max_tokens=20, ignore_eos=True) for _ in range(2))
+        first, second = first.finish(), last.finish()
+        # Nothing more is done for it.
+        assert last._sequences[0].head is None
     assert first.speculation.drafted == second.speculation.drafted == 0
     assert any("never guessed right" in note for note in first.notes) and not second.notes
 

@@ -148,6 +148,18 @@ def test_fixed_depth_takes_what_there_is():
     assert policy.choose([Draft([1] * 5, [0.0] * 5), Draft([1] * 5, [0.0] * 5)], 2, 4) == [3, 1]
 
 
+def let_draft(policy, n_rows: int = 1) -> int:
+    """Ask as the engine does how much the head may draft for one sequence."""
+    return 0 if policy.rests(n_rows) else policy.ahead([Draft()], [True], n_rows, 100)[0]
+
+
+def test_a_head_that_copies_have_beaten_is_asked_again_at_once():
+    policy = AutoDepth(StepCosts(CHEAP), 4)
+    policy.drafted([(1, 0.9)], 0.0)
+    assert policy.ahead([Draft([1] * 4, [0.99] * 4, "suffix")], [True], 1, 100) == [0]
+    assert not policy.rests(1)
+
+
 def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
     policy, judged = AutoDepth(StepCosts(DEAR), 8), 0
 
@@ -159,7 +171,7 @@ def test_a_head_that_does_not_pay_is_seldom_judged_and_still_tried_again():
     policy.drafted([(1, 0.9)], 0.0)  # a step of the head is almost a plain one
     rounds, tried = 4000, 0
     for _ in range(rounds):
-        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        n = let_draft(policy)
         tried += n > 0
         if n:
             policy.drafted([(1, 0.9)], 0.0)
@@ -178,7 +190,7 @@ def test_what_is_read_before_a_trial_is_a_part_of_its_price(reads):
     for i in range(rounds):
         if i % 100 == 0:
             has_read = False
-        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        n = let_draft(policy)
         if n:
             tried += 1
             read_s, has_read = 0.0 if has_read else reads, True
@@ -202,8 +214,8 @@ def test_what_was_only_read_warms_no_step():
 
 def test_the_head_is_asked_again_when_it_was_refused_for_the_number_of_rows():
     policy = AutoDepth(StepCosts({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 9.0}), 4)
-    assert policy.ahead([Draft()], [True], 15, 100) == [0]
-    assert policy.ahead([Draft()], [True], 1, 100) == [4]
+    assert let_draft(policy, n_rows=15) == 0 and policy.rests(15)
+    assert let_draft(policy) == 4
 
 
 def head_rounds(policy, chances, slope: float, step: float, seed: int) -> list[tuple[float, float]]:
@@ -219,7 +231,7 @@ def head_rounds(policy, chances, slope: float, step: float, seed: int) -> list[t
     random_, rounds = random.Random(seed), []
     for chance in chances:
         guesses = []
-        if policy.ahead([Draft()], [True], 1, 100)[0]:
+        if let_draft(policy):
             rule, guesses = policy.rule(), [chance]
             while len(guesses) < 8 and rule.goes_on([guesses]):
                 guesses.append(chance)
@@ -290,7 +302,7 @@ def test_a_head_that_was_refused_for_a_while_comes_back():
     drafted, was_drafting = [], False
     for i in range(3000):
         chance = 0.05 if 500 <= i < 1500 else 0.7
-        (n,) = policy.ahead([Draft()], [True], 1, 100)
+        n = let_draft(policy)
         if n:
             policy.drafted([(1, 0.1 if was_drafting else cold)], 0.0)
             policy.choose([Draft([0], [chance], "mtp")], 1, 100)
